@@ -1,0 +1,765 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * iommu_memfd: mirrors, windows of memfds kept in an iommu_domain
+ *
+ * A mirror is a consumer of memfd_ops. It maps the folios of its window into
+ * the domain as they are and as they come, and takes them away before they
+ * leave the file. What it has mapped it records as runs of file pages, in an
+ * interval tree: no two runs touch, and an index is in a run if and only if
+ * its page is mapped.
+ *
+ * - A folio, or the part of it that lies in the window, is mapped by one
+ *   iommu_map() and unmapped by one iommu_unmap_fast() of the same range:
+ *   that is what all IOMMU drivers get right.
+ * - For each folio it has mapped a mirror holds one reference, dropped after
+ *   the IOTLB flush. So no page is freed that the device can reach, and
+ *   nobody migrates, collapses, splits or swaps out a folio in a run. Hence
+ *   the page cache holds that very folio at that index until the mirror is
+ *   told, which is how the folios of a run are found again. Should one leave
+ *   the file without a word all the same, it is a stray: the mirror keeps it
+ *   until it notices, and finds it by the domain's page table. If another
+ *   folio comes in its place the mirror gives up, and takes everything away
+ *   from the device.
+ * - Revoking never allocates. It may split a run in two, for which one node
+ *   is kept. If that is gone, it revokes to the end of the run; what it took
+ *   too much comes back when the invalidation ends.
+ */
+#define pr_fmt(fmt) "iommu_memfd: " fmt
+
+#include <linux/file.h>
+#include <linux/iommu.h>
+#include <linux/iommu_memfd.h>
+#include <linux/memfd_ops.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/pagemap.h>
+#include <linux/pagevec.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+/**
+ * struct iommu_memfd - a mirror
+ * @mn: the consumer; its window is in pages of the file
+ * @imd: the IOVA space
+ * @iovas: the IOVA range, in @imd's tree
+ * @prot: IOMMU_READ, IOMMU_WRITE and IOMMU_CACHE
+ * @lock: protects all below; taken in the consumer's callbacks
+ * @runs: what is mapped, in pages of the file
+ * @spare: a node for a run that is split; may be NULL for a while
+ * @refill_start: first page of what was revoked for want of @spare
+ * @refill_end: the one behind its last; not above @refill_start if there is none
+ * @closing: nothing gets mapped any more
+ */
+struct iommu_memfd {
+	struct memfd_falloc_notifier mn;
+	struct iommu_memfd_domain *imd;
+	struct interval_tree_node iovas;
+	int prot;
+	struct mutex lock;	/* see above */
+	struct rb_root_cached runs;
+	struct interval_tree_node *spare;
+	pgoff_t refill_start, refill_end;
+	bool closing;
+};
+
+static struct iommu_memfd *to_mirror(struct memfd_falloc_notifier *mn)
+{
+	return container_of(mn, struct iommu_memfd, mn);
+}
+
+static unsigned long index_to_iova(struct iommu_memfd *im, pgoff_t index)
+{
+	return im->iovas.start +
+	       ((index - memfd_window_start(&im->mn)) << PAGE_SHIFT);
+}
+
+static pgoff_t iova_to_index(struct iommu_memfd *im, unsigned long iova)
+{
+	return memfd_window_start(&im->mn) +
+	       ((iova - im->iovas.start) >> PAGE_SHIFT);
+}
+
+static struct interval_tree_node *alloc_run(gfp_t gfp)
+{
+	return kmalloc(sizeof(struct interval_tree_node), gfp);
+}
+
+/* Keep the node as the spare one, or free it */
+static void put_run(struct iommu_memfd *im, struct interval_tree_node *run)
+{
+	lockdep_assert_held(&im->lock);
+	if (!im->spare)
+		im->spare = run;
+	else
+		kfree(run);
+}
+
+static void set_run(struct iommu_memfd *im, struct interval_tree_node *run,
+		    pgoff_t start, pgoff_t last)
+{
+	run->start = start;
+	run->last = last;
+	interval_tree_insert(run, &im->runs);
+}
+
+static bool is_mapped(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *run;
+
+	lockdep_assert_held(&im->lock);
+	run = interval_tree_iter_first(&im->runs, start, start);
+	return run && run->last >= end - 1;
+}
+
+/*
+ * Map @folio, or as much of it as lies in the window. -EEXIST if a page is
+ * mapped there already; the caller knows whether that is of the same folio.
+ */
+static int map_folio(struct iommu_memfd *im, struct folio *folio, gfp_t gfp)
+{
+	pgoff_t start = max(folio->index, memfd_window_start(&im->mn));
+	pgoff_t end = min(folio_next_index(folio), memfd_window_end(&im->mn));
+	struct interval_tree_node *prev = NULL, *next = NULL, *run;
+	phys_addr_t phys = PFN_PHYS(folio_pfn(folio) + start - folio->index);
+	int error;
+
+	lockdep_assert_held(&im->lock);
+	if (interval_tree_iter_first(&im->runs, start, end - 1))
+		return -EEXIST;
+	if (start)
+		prev = interval_tree_iter_first(&im->runs, start - 1, start - 1);
+	next = interval_tree_iter_first(&im->runs, end, end);
+	run = prev ?: next ?: alloc_run(gfp);
+	if (!run)
+		return -ENOMEM;
+
+	error = iommu_map(im->imd->domain, index_to_iova(im, start), phys,
+			  (end - start) << PAGE_SHIFT, im->prot, gfp);
+	if (error) {
+		if (!prev && !next)
+			kfree(run);
+		return error;
+	}
+
+	folio_get(folio);
+	if (prev) {
+		start = prev->start;
+		interval_tree_remove(prev, &im->runs);
+	}
+	if (next) {
+		end = next->last + 1;
+		interval_tree_remove(next, &im->runs);
+	}
+	set_run(im, run, start, end - 1);
+	if (prev && next)
+		put_run(im, next);
+	return 0;
+}
+
+/* Tell the DMAs in the IOVA range that they are cut off */
+static void cut_dmas(struct iommu_memfd_domain *imd, unsigned long iova,
+		     unsigned long last)
+{
+	struct iommu_memfd_dma *dma;
+
+	spin_lock(&imd->dma_lock);
+	list_for_each_entry(dma, &imd->dmas, list)
+		if (dma->iova <= last && iova <= dma->last)
+			dma->cut = true;
+	spin_unlock(&imd->dma_lock);
+}
+
+#define for_each_mapped_folio(im, start, end, index, fbatch)		\
+	for (folio_batch_init(fbatch), index = start;			\
+	     (im)->mn.pfn_ops->find_folios(&(im)->mn, &index, end, fbatch), \
+	     folio_batch_count(fbatch);					\
+	     folio_batch_release(fbatch), cond_resched())
+
+static void release_folio(struct iommu_memfd *im, struct folio *folio)
+{
+	/* no fault has told that the device wrote */
+	if (im->prot & IOMMU_WRITE)
+		folio_mark_dirty(folio);
+	folio_put(folio);
+}
+
+/* Unmap and release pages [start, end), which are in a run but not in the file */
+static void revoke_strays(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct iommu_domain *domain = im->imd->domain;
+	struct folio *folio;
+	unsigned long nr;
+	phys_addr_t phys;
+
+	for (; start < end; start += nr) {
+		nr = 1;
+		phys = iommu_iova_to_phys(domain, index_to_iova(im, start));
+		if (WARN_ON_ONCE(!phys))
+			continue;
+		folio = pfn_folio(PHYS_PFN(phys));
+		nr = folio_nr_pages(folio) - (PHYS_PFN(phys) - folio_pfn(folio));
+		nr = min(nr, end - start);
+		iommu_unmap(domain, index_to_iova(im, start), nr << PAGE_SHIFT);
+		release_folio(im, folio);
+	}
+}
+
+/*
+ * Unmap pages [start, end), which are all in a run. Returns whether a flush is
+ * yet to come.
+ */
+static bool unmap_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
+			struct iommu_iotlb_gather *gather)
+{
+	struct folio_batch fbatch;
+	bool unmapped = false;
+	pgoff_t index, s, e;
+	unsigned int i;
+
+	for_each_mapped_folio(im, start, end, index, &fbatch) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			s = max(fbatch.folios[i]->index,
+				memfd_window_start(&im->mn));
+			e = min(folio_next_index(fbatch.folios[i]),
+				memfd_window_end(&im->mn));
+			revoke_strays(im, start, s);
+			iommu_unmap_fast(im->imd->domain, index_to_iova(im, s),
+					 (e - s) << PAGE_SHIFT, gather);
+			start = e;
+			unmapped = true;
+		}
+	}
+	revoke_strays(im, start, end);
+	return unmapped;
+}
+
+/* Drop the references on pages [start, end), which the device cannot reach */
+static void release_folios(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct folio_batch fbatch;
+	unsigned int i;
+	pgoff_t index;
+
+	for_each_mapped_folio(im, start, end, index, &fbatch)
+		for (i = 0; i < folio_batch_count(&fbatch); i++)
+			release_folio(im, fbatch.folios[i]);
+}
+
+/*
+ * Make the runs not reach into [start, end) any more, but by starting or
+ * ending there. Returns the end of what must be revoked: later than @end if
+ * a run had to be cut short for want of a node.
+ */
+static pgoff_t isolate_runs(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *run;
+	pgoff_t last;
+
+	run = interval_tree_iter_first(&im->runs, start, start);
+	if (!run || run->start == start || run->last < end)
+		return end;
+	/* start lies inside the run, and so does end */
+	if (!im->spare) {
+		im->refill_start = min(im->refill_start, end);
+		im->refill_end = max(im->refill_end, run->last + 1);
+		return run->last + 1;
+	}
+	last = run->last;
+	interval_tree_remove(run, &im->runs);
+	set_run(im, run, run->start, end - 1);
+	set_run(im, im->spare, end, last);
+	im->spare = NULL;
+	return end;
+}
+
+/* Take what is mapped of pages [start, end) away from the device */
+static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct iommu_iotlb_gather gather;
+	struct interval_tree_node *run;
+	bool flush = false;
+	pgoff_t s, e;
+
+	lockdep_assert_held(&im->lock);
+	end = isolate_runs(im, start, end);
+	run = interval_tree_iter_first(&im->runs, start, end - 1);
+	if (!run)
+		return;
+
+	iommu_iotlb_gather_init(&gather);
+	for (; run; run = interval_tree_iter_next(run, start, end - 1)) {
+		s = max(start, run->start);
+		e = min(end, run->last + 1);
+		cut_dmas(im->imd, index_to_iova(im, s), index_to_iova(im, e) - 1);
+		flush |= unmap_pages(im, s, e, &gather);
+	}
+	if (flush)
+		iommu_iotlb_sync(im->imd->domain, &gather);
+
+	while ((run = interval_tree_iter_first(&im->runs, start, end - 1))) {
+		s = max(start, run->start);
+		e = min(end, run->last + 1);
+		release_folios(im, s, e);
+		interval_tree_remove(run, &im->runs);
+		if (run->start < s)
+			set_run(im, run, run->start, s - 1);
+		else if (run->last >= e)
+			set_run(im, run, e, run->last);
+		else
+			put_run(im, run);
+	}
+}
+
+/*
+ * Map what the file has in [start, end), and is not mapped yet. @flags are
+ * those of get_folios(): %MEMFD_PFN_FILL to bring in what is not ready. With
+ * %__GFP_NOFAIL, a folio that cannot be mapped does not keep others out.
+ */
+static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
+		unsigned int flags, gfp_t gfp)
+{
+	struct memfd_falloc_notifier *mn = &im->mn;
+	struct folio_batch fbatch;
+	pgoff_t index = start, next;
+	int error, ret = 0;
+	unsigned long seq;
+	unsigned int i;
+
+	folio_batch_init(&fbatch);
+	for (;;) {
+		if (flags & MEMFD_PFN_FILL && fatal_signal_pending(current))
+			return -EINTR;
+		seq = memfd_read_begin(mn);
+		next = index;
+		error = mn->pfn_ops->get_folios(mn, &next, end, flags, &fbatch);
+		if (error || !folio_batch_count(&fbatch))
+			return error ?: ret;
+
+		mutex_lock(&im->lock);
+		if (!im->closing && !memfd_read_retry(mn, seq)) {
+			for (i = 0; i < folio_batch_count(&fbatch); i++) {
+				error = map_folio(im, fbatch.folios[i], gfp);
+				/* if it exists, it came by populate meanwhile */
+				if (error && error != -EEXIST)
+					ret = error;
+			}
+			index = next;
+		} else if (im->closing) {
+			index = end;
+		}
+		mutex_unlock(&im->lock);
+		folio_batch_release(&fbatch);
+		if (index >= end || (ret && !(gfp & __GFP_NOFAIL)))
+			return ret;
+		cond_resched();
+	}
+}
+
+static void mirror_invalidate_page_range(struct memfd_falloc_notifier *mn,
+					 pgoff_t start, pgoff_t end)
+{
+	struct iommu_memfd *im = to_mirror(mn);
+
+	mutex_lock(&im->lock);
+	revoke(im, start, end);
+	mutex_unlock(&im->lock);
+}
+
+/*
+ * What is left was mapped before, and nobody is there to hear that it cannot
+ * be any more. So this does not take no for an answer; what an IOMMU driver
+ * then still refuses is lost to the device.
+ */
+static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
+				  pgoff_t start, pgoff_t end)
+{
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOFAIL;
+	struct interval_tree_node *spare = NULL;
+	struct iommu_memfd *im = to_mirror(mn);
+	int error;
+
+	if (!READ_ONCE(im->spare))
+		spare = alloc_run(gfp);
+	mutex_lock(&im->lock);
+	if (spare)
+		put_run(im, spare);
+	if (im->refill_start < im->refill_end) {
+		start = min(start, im->refill_start);
+		end = max(end, im->refill_end);
+	}
+	im->refill_start = ULONG_MAX;
+	im->refill_end = 0;
+	mutex_unlock(&im->lock);
+
+	error = fill(im, start, end, 0, gfp);
+	if (error)
+		pr_err_ratelimited("pages %lu-%lu could not be mapped again: %pe\n",
+				   start, end - 1, ERR_PTR(error));
+}
+
+/*
+ * Something else is mapped where a folio has come into the file. What the file
+ * holds says nothing about what is mapped any more; the page table does.
+ */
+static void give_up(struct iommu_memfd *im)
+{
+	struct interval_tree_node *run;
+
+	lockdep_assert_held(&im->lock);
+	pr_err("a page left its file without a word, unmapping all of it\n");
+	im->closing = true;
+	cut_dmas(im->imd, im->iovas.start, im->iovas.last);
+	while ((run = interval_tree_iter_first(&im->runs, 0, ULONG_MAX))) {
+		revoke_strays(im, run->start, run->last + 1);
+		interval_tree_remove(run, &im->runs);
+		put_run(im, run);
+	}
+}
+
+static int mirror_populate(struct memfd_falloc_notifier *mn,
+			   struct folio *folio, unsigned long seq)
+{
+	struct iommu_memfd *im = to_mirror(mn);
+	int error = 0;
+
+	mutex_lock(&im->lock);
+	if (memfd_read_retry(mn, seq))
+		error = -EAGAIN;
+	else if (!im->closing)
+		error = map_folio(im, folio, GFP_KERNEL_ACCOUNT);
+	if (unlikely(error == -EEXIST))
+		give_up(im);
+	mutex_unlock(&im->lock);
+	return error;
+}
+
+static const struct memfd_falloc_notifier_ops mirror_ops = {
+	.name			= "iommu",
+	.invalidate_page_range	= mirror_invalidate_page_range,
+	.invalidate_end		= mirror_invalidate_end,
+	.populate		= mirror_populate,
+};
+
+/**
+ * iommu_memfd_domain_init - begin to keep mirrors in a domain
+ * @imd: to set up
+ * @domain: a paging domain that is attached to @dev already, since only then
+ *	its aperture and page sizes are known
+ * @dev: a device whose reserved regions no mirror may cover, or NULL
+ *
+ * Context: may sleep.
+ * Return: 0, or -EINVAL if the domain's smallest page is not the CPU's.
+ */
+int iommu_memfd_domain_init(struct iommu_memfd_domain *imd,
+			    struct iommu_domain *domain, struct device *dev)
+{
+	if (!domain->pgsize_bitmap ||
+	    __ffs(domain->pgsize_bitmap) != PAGE_SHIFT)
+		return -EINVAL;
+
+	imd->domain = domain;
+	imd->dev = dev;
+	mutex_init(&imd->lock);
+	imd->mirrors = RB_ROOT_CACHED;
+	spin_lock_init(&imd->dma_lock);
+	INIT_LIST_HEAD(&imd->dmas);
+	INIT_LIST_HEAD(&imd->reserved);
+	if (dev)
+		iommu_get_resv_regions(dev, &imd->reserved);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_domain_init);
+
+/**
+ * iommu_memfd_domain_destroy - undo iommu_memfd_domain_init()
+ * @imd: without mirrors and DMAs
+ *
+ * Context: may sleep.
+ */
+void iommu_memfd_domain_destroy(struct iommu_memfd_domain *imd)
+{
+	WARN_ON(!RB_EMPTY_ROOT(&imd->mirrors.rb_root));
+	WARN_ON(!list_empty(&imd->dmas));
+	if (imd->dev)
+		iommu_put_resv_regions(imd->dev, &imd->reserved);
+	mutex_destroy(&imd->lock);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_domain_destroy);
+
+/* May [iova, last] be used at all? The errno is what iommufd gives. */
+static int check_iova(struct iommu_memfd_domain *imd, unsigned long iova,
+		      unsigned long last)
+{
+	struct iommu_domain_geometry *geometry = &imd->domain->geometry;
+	struct iommu_resv_region *resv;
+
+	if (iova < geometry->aperture_start || last > geometry->aperture_end)
+		return -EINVAL;
+	list_for_each_entry(resv, &imd->reserved, list)
+		if (resv->type != IOMMU_RESV_DIRECT_RELAXABLE &&
+		    iova <= resv->start + resv->length - 1 && resv->start <= last)
+			return -EINVAL;
+	return 0;
+}
+
+static int check_args(struct iommu_memfd_domain *imd, u64 iova, u64 length,
+		      struct file *file, u64 offset, int prot)
+{
+	u64 last;
+
+	if (!prot || prot & ~(IOMMU_READ | IOMMU_WRITE))
+		return -EINVAL;
+	if (!length || !PAGE_ALIGNED(iova | length | offset))
+		return -EINVAL;
+	if (check_add_overflow(iova, length - 1, &last) ||
+	    check_add_overflow(offset, length - 1, &last))
+		return -EOVERFLOW;
+	if ((prot & IOMMU_READ && !(file->f_mode & FMODE_READ)) ||
+	    (prot & IOMMU_WRITE && !(file->f_mode & FMODE_WRITE)))
+		return -EACCES;
+	return check_iova(imd, iova, iova + length - 1);
+}
+
+/* Reserve the mirror's IOVA range */
+static int insert_mirror(struct iommu_memfd *im)
+{
+	struct iommu_memfd_domain *imd = im->imd;
+	int error = 0;
+
+	mutex_lock(&imd->lock);
+	if (interval_tree_iter_first(&imd->mirrors, im->iovas.start,
+				     im->iovas.last))
+		error = -EEXIST;
+	else
+		interval_tree_insert(&im->iovas, &imd->mirrors);
+	mutex_unlock(&imd->lock);
+	return error;
+}
+
+static void free_mirror(struct iommu_memfd *im)
+{
+	mutex_lock(&im->imd->lock);
+	interval_tree_remove(&im->iovas, &im->imd->mirrors);
+	mutex_unlock(&im->imd->lock);
+	mutex_destroy(&im->lock);
+	kfree(im->spare);
+	kfree(im);
+}
+
+/**
+ * iommu_memfd_map - map a window of a memfd, and keep it mapped
+ * @imd: the IOVA space
+ * @iova: where, in bytes
+ * @length: of the window, in bytes
+ * @file: a memfd, or another file on tmpfs; the mirror holds a reference
+ * @offset: of the window in the file, in bytes
+ * @prot: IOMMU_READ, IOMMU_WRITE or both
+ *
+ * Until iommu_memfd_unmap(), the domain translates each IOVA of the range
+ * whose page the file has to that page, and no other. On return that holds
+ * for what the file has by now; pages that are in swap are read back, and
+ * those that were only fallocated are initialised. Pages of the file past its
+ * end, as FALLOC_FL_KEEP_SIZE makes them, are mapped too; those of them that
+ * are in swap are not.
+ *
+ * Context: may sleep and waits for @file's i_rwsem. No lock is held that is
+ * taken in page faults or with i_rwsem held.
+ * Return: the mirror, or
+ * -EINVAL (a value is zero or not a multiple of the page size; unknown @prot;
+ * the range is outside the domain's aperture, or reserved; @file is of another
+ * kind or cannot be that large), -EOVERFLOW (a range wraps around),
+ * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for what
+ * @prot says), -EIO (from swap), -ENOMEM, -EINTR (killed), or what iommu_map()
+ * returned. After an error nothing is mapped.
+ */
+struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
+				    u64 length, struct file *file, u64 offset,
+				    int prot)
+{
+	struct iommu_memfd *im;
+	int error;
+
+	error = check_args(imd, iova, length, file, offset, prot);
+	if (error)
+		return ERR_PTR(error);
+
+	im = kzalloc(sizeof(*im), GFP_KERNEL_ACCOUNT);
+	if (!im)
+		return ERR_PTR(-ENOMEM);
+	im->imd = imd;
+	im->iovas.start = iova;
+	im->iovas.last = iova + length - 1;
+	im->prot = prot | IOMMU_CACHE;
+	im->refill_start = ULONG_MAX;
+	mutex_init(&im->lock);
+	im->runs = RB_ROOT_CACHED;
+	error = insert_mirror(im);
+	if (error)
+		goto err_free;
+
+	error = -ENOMEM;
+	im->spare = alloc_run(GFP_KERNEL_ACCOUNT);
+	if (!im->spare)
+		goto err_remove;
+	error = memfd_register_falloc_notifier(&im->mn, file,
+					       offset >> PAGE_SHIFT,
+					       (offset >> PAGE_SHIFT) +
+					       (length >> PAGE_SHIFT),
+					       &mirror_ops);
+	if (error)
+		goto err_remove;
+	error = fill(im, memfd_window_start(&im->mn), memfd_window_end(&im->mn),
+		     MEMFD_PFN_FILL, GFP_KERNEL_ACCOUNT);
+	if (error) {
+		iommu_memfd_unmap(im);
+		return ERR_PTR(error);
+	}
+	return im;
+
+err_remove:
+	free_mirror(im);
+	return ERR_PTR(error);
+err_free:
+	mutex_destroy(&im->lock);
+	kfree(im);
+	return ERR_PTR(error);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_map);
+
+/**
+ * iommu_memfd_unmap - undo iommu_memfd_map()
+ * @im: the mirror
+ *
+ * On return nothing of it is left: no translation in the IOMMU or its TLBs, no
+ * reference on a page or on the file, and no callback that runs. Cannot fail,
+ * and does not allocate.
+ *
+ * Context: may sleep. No lock is held that is taken in page faults or with
+ * i_rwsem held.
+ */
+void iommu_memfd_unmap(struct iommu_memfd *im)
+{
+	mutex_lock(&im->lock);
+	im->closing = true;
+	revoke(im, memfd_window_start(&im->mn), memfd_window_end(&im->mn));
+	mutex_unlock(&im->lock);
+
+	memfd_unregister_falloc_notifier(&im->mn);
+	free_mirror(im);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_unmap);
+
+/**
+ * iommu_memfd_next_run - what of a mirror is mapped now?
+ * @im: the mirror
+ * @iova: where to look from; moved to the first mapped IOVA from there on
+ * @length: set to how many bytes are mapped from there on without a gap
+ *
+ * Context: may sleep.
+ * Return: whether there is any.
+ */
+bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length)
+{
+	struct interval_tree_node *run = NULL;
+	pgoff_t index;
+
+	if (*iova > im->iovas.last)
+		return false;
+	index = iova_to_index(im, max_t(u64, *iova, im->iovas.start));
+
+	mutex_lock(&im->lock);
+	run = interval_tree_iter_first(&im->runs, index,
+				       memfd_window_end(&im->mn) - 1);
+	if (run) {
+		*iova = max_t(u64, *iova, index_to_iova(im, run->start));
+		*length = index_to_iova(im, run->last + 1) - *iova;
+	}
+	mutex_unlock(&im->lock);
+	return run;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_next_run);
+
+/* Is all of [iova, last] mapped with @prot? */
+static bool covered(struct iommu_memfd_domain *imd, unsigned long iova,
+		    unsigned long last, int prot)
+{
+	struct interval_tree_node *node;
+	struct iommu_memfd *im;
+	unsigned long end;
+	bool mapped = false;
+
+	lockdep_assert_held(&imd->lock);
+	for (;;) {
+		node = interval_tree_iter_first(&imd->mirrors, iova, iova);
+		if (!node)
+			return false;
+		im = container_of(node, struct iommu_memfd, iovas);
+		end = min(last, node->last);
+		mutex_lock(&im->lock);
+		mapped = (im->prot & prot) == prot &&
+			 is_mapped(im, iova_to_index(im, iova),
+				   iova_to_index(im, end) + 1);
+		mutex_unlock(&im->lock);
+		if (!mapped || end == last)
+			return mapped;
+		iova = end + 1;
+	}
+}
+
+/**
+ * iommu_memfd_dma_begin - watch over a DMA
+ * @imd: the IOVA space
+ * @dma: on the caller's stack or in its object, until iommu_memfd_dma_end()
+ * @iova: first IOVA that the DMA touches
+ * @length: in bytes, not 0; the range does not wrap around
+ * @prot: IOMMU_READ or IOMMU_WRITE, for what the DMA does
+ *
+ * Called before the DMA is started. For devices that cannot tell whether the
+ * IOMMU stopped them.
+ *
+ * Context: may sleep.
+ */
+void iommu_memfd_dma_begin(struct iommu_memfd_domain *imd,
+			   struct iommu_memfd_dma *dma, u64 iova, u64 length,
+			   int prot)
+{
+	bool mapped;
+
+	dma->imd = imd;
+	dma->iova = iova;
+	dma->last = iova + length - 1;
+	dma->cut = false;
+	/* before the look, so that what is revoked after it is not missed */
+	spin_lock(&imd->dma_lock);
+	list_add(&dma->list, &imd->dmas);
+	spin_unlock(&imd->dma_lock);
+
+	mutex_lock(&imd->lock);
+	mapped = covered(imd, dma->iova, dma->last, prot);
+	mutex_unlock(&imd->lock);
+	if (!mapped) {
+		spin_lock(&imd->dma_lock);
+		dma->cut = true;
+		spin_unlock(&imd->dma_lock);
+	}
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_dma_begin);
+
+/**
+ * iommu_memfd_dma_end - a DMA that was watched over has ended
+ * @dma: from iommu_memfd_dma_begin()
+ *
+ * Context: may sleep.
+ * Return: true if all that the DMA touched was mapped for it, all the time.
+ */
+bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma)
+{
+	bool cut;
+
+	spin_lock(&dma->imd->dma_lock);
+	list_del(&dma->list);
+	cut = dma->cut;
+	spin_unlock(&dma->imd->dma_lock);
+	return !cut;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_dma_end);

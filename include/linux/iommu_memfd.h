@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * iommu_memfd: mirrors, windows of memfds kept in an iommu_domain
+ *
+ * See Documentation/driver-api/iommu-memfd.rst.
+ */
+#ifndef _LINUX_IOMMU_MEMFD_H
+#define _LINUX_IOMMU_MEMFD_H
+
+#include <linux/interval_tree.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct device;
+struct file;
+struct iommu_domain;
+struct iommu_memfd;
+
+/**
+ * struct iommu_memfd_domain - the IOVA space in which mirrors live
+ *
+ * Embedded in the object that owns the iommu_domain. Nobody else may map or
+ * unmap in the IOVA range of a mirror.
+ *
+ * @domain: the iommu_domain
+ *
+ * The rest is the mirrors'.
+ */
+struct iommu_memfd_domain {
+	struct iommu_domain *domain;
+	/* private: */
+	struct device *dev;
+	struct list_head reserved;
+	struct mutex lock;		/* protects mirrors */
+	struct rb_root_cached mirrors;
+	spinlock_t dma_lock;		/* protects dmas, and their cut */
+	struct list_head dmas;
+};
+
+/**
+ * struct iommu_memfd_dma - a DMA that wants to know whether it was cut off
+ *
+ * From iommu_memfd_dma_begin() to iommu_memfd_dma_end(), in the caller's hands.
+ */
+struct iommu_memfd_dma {
+	/* private: */
+	struct iommu_memfd_domain *imd;
+	struct list_head list;
+	unsigned long iova, last;
+	bool cut;
+};
+
+int iommu_memfd_domain_init(struct iommu_memfd_domain *imd,
+			    struct iommu_domain *domain, struct device *dev);
+void iommu_memfd_domain_destroy(struct iommu_memfd_domain *imd);
+
+struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
+				    u64 length, struct file *file, u64 offset,
+				    int prot);
+void iommu_memfd_unmap(struct iommu_memfd *im);
+bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length);
+
+void iommu_memfd_dma_begin(struct iommu_memfd_domain *imd,
+			   struct iommu_memfd_dma *dma, u64 iova, u64 length,
+			   int prot);
+bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma);
+
+#endif /* _LINUX_IOMMU_MEMFD_H */
