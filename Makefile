@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The project's commands; "make help" lists them. The work is done by the scripts
+# in tools/memfd_ops/lab/.
+
+LAB := tools/memfd_ops/lab
+
+export ACCEL FILES IOMMU J KDIR MEM T TIMEOUT
+# Exactly what was typed: make would expand the $ in it.
+export LAB_CMD := $(value CMD)
+
+help:
+	@cat $(LAB)/help.txt
+
+demo run shell:
+	@$(LAB)/run.sh $@
+
+check:
+	@$(LAB)/check.sh
+
+lint:
+	@$(LAB)/lint.sh
+
+apply:
+	@$(LAB)/apply.sh
+
+unapply:
+	@$(LAB)/apply.sh -R
+
+clean:
+	find build -mindepth 1 -maxdepth 1 ! -name linux-6.12 -exec rm -rf {} +
+
+distclean:
+	rm -rf build
+
+.PHONY: help demo run shell check lint apply unapply clean distclean

@@ -1,0 +1,91 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# boot.sh KIND LOG SECONDS CMD: boot that kernel and run CMD, a shell script, in the
+# guest's /root, where the files named by FILES= are. Gives back its output and its
+# exit status, or 125 when the guest did not get so far in that time. The kernel's
+# log goes to LOG. Without CMD: an interactive shell.
+
+. "$(dirname "$0")/lib.sh"
+
+kind=$1
+log=$2
+seconds=${TIMEOUT:-$3}
+
+work=$(mktemp -d "$OUT/boot.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/add/lab" "$work/add/root"
+
+# FILES is a list of shell words, so that any path can be written.
+files=()
+eval "files+=(${FILES:-})"
+for file in "${files[@]}"; do
+	name=$(basename "$file")
+	[ ! -e "$work/add/root/$name" ] || die "FILES: two are called $name"
+	cp -a "$file" "$work/add/root/"
+done
+
+if [ $# -gt 3 ]; then
+	printf '%s\n' "$4" >"$work/add/lab/cmd"
+else
+	# Ctrl-C is for the guest; it needs to know the terminal's type and size.
+	{
+		echo "export TERM=$(printf %q "${TERM:-linux}") PS1='guest:\\w# '"
+		echo 'stty sane'
+		stty size 2>/dev/null | sed 's/\(.*\) \(.*\)/stty rows \1 cols \2/'
+		echo 'exec sh'
+	} >"$work/add/lab/shell"
+	say "leave with exit; the kernel's log: dmesg, or $work/console"
+fi
+
+# The kernel unpacks archives that follow each other.
+cp "$OUT/$kind/initrd" "$work/initrd"
+(cd "$work/add" && find . | cpio -o -H newc -R 0:0 --quiet) >>"$work/initrd"
+
+case ${ACCEL:-tcg} in
+tcg|kvm) ;;
+*) die "ACCEL=$ACCEL: tcg or kvm" ;;
+esac
+
+# The IOMMU comes before the device that it translates for.
+case ${IOMMU:=intel} in
+intel)	machine=q35,kernel-irqchip=split
+	iommu=(-device 'intel-iommu,intremap=on,aw-bits=48') ;;
+virtio)	machine=q35
+	iommu=(-device virtio-iommu-pci) ;;
+amd)	machine=q35,kernel-irqchip=split
+	iommu=(-device 'amd-iommu,intremap=on') ;;
+none)	machine=q35
+	iommu=() ;;
+*) die "IOMMU=$IOMMU: intel, virtio, amd or none" ;;
+esac
+
+qemu=(timeout --foreground -k 5 "$seconds"
+	qemu-system-x86_64 -accel "${ACCEL:-tcg}" -machine "$machine"
+	-cpu max -smp 2 -m "${MEM:-2G}" -nodefaults -display none -no-reboot
+	"${iommu[@]}" -device "edu,dma_mask=0xffffffffffffffff"
+	-kernel "$OUT/$kind/arch/x86/boot/bzImage" -initrd "$work/initrd"
+	-append "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 oops=panic"
+	-chardev "stdio,id=terminal,signal=off"
+	-serial "file:$work/console" -serial chardev:terminal)
+
+status=0
+if [ $# -gt 3 ]; then
+	# QEMU makes its standard output non-blocking: give it a pipe of its own.
+	"${qemu[@]}" </dev/null 2>"$work/qemu" | cat || status=${PIPESTATUS[0]}
+else
+	"${qemu[@]}" 2>"$work/qemu" || status=$?
+fi
+touch "$work/console"
+sed 's/\r$//' "$work/console" >"$log"
+# The emulated IOMMU reports faults of its own here.
+sed 's/^/qemu: /' "$work/qemu" >>"$log"
+
+exit_status=$(sed -n 's/.*lab: exit status \([0-9]*\)$/\1/p' "$log" | tail -n 1)
+if [ -z "$exit_status" ]; then
+	tail -n 20 "$log" >&2
+	[ "$status" -ne 124 ] || say "the guest was stopped after $seconds s"
+	say "the guest did not reach its end; the kernel's log: $log"
+	exit 125
+fi
+exit "$exit_status"

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# build.sh demo|check: the tree, that kernel and its initramfs.
+# build.sh lint: the tree, and what is needed to compile our files alone.
+
+. "$(dirname "$0")/lib.sh"
+
+kind=$1
+kout=$OUT/$kind
+root=$OUT/$kind-root
+
+unpack() {
+	local tmp=$TREE.tmp
+
+	rm -rf "$tmp"
+	mkdir -p "$tmp"
+	tar -xf /usr/src/linux-source-6.12.tar.xz -C "$tmp" --strip-components=1
+	mv "$tmp" "$TREE"
+}
+
+# Anew when a fragment or any Kconfig file of the tree is newer than the result.
+configure() {
+	local fragments=("$LAB/demo.config") config=$kout/.config refused
+
+	[ "$kind" = demo ] || fragments+=("$LAB/$kind.config")
+	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
+			\( -name 'Kconfig*' -o -name '*.config' \) -print -quit)" ]; then
+		return
+	fi
+	mkdir -p "$kout"
+	cat "${fragments[@]}" >"$kout/lab.config"
+	phase "$kind-config" kmake "$kind" KCONFIG_ALLCONFIG=lab.config allnoconfig
+	refused=$(grep '^CONFIG_' "$kout/lab.config" | grep -vxFf "$config" || true)
+	if [ -n "$refused" ]; then
+		rm "$config"
+		say "$refused"
+		die "these lines of ${fragments[*]} have no effect in $TREE"
+	fi
+}
+
+# Programs for the guest, static, against the headers of our tree.
+user_programs() {
+	local headers="-isystem $kout/usr/include"
+
+	kmake "$kind" headers
+	mkdir -p "$OUT/user/selftests"
+	make -C "$TREE/tools/memfd_ops" OUTPUT="$OUT/user" KHDR_INCLUDES="$headers" \
+		LDFLAGS=-static
+	make -C "$TREE/tools/testing/selftests/memfd_ops" OUTPUT="$OUT/user/selftests" \
+		KHDR_INCLUDES="$headers" USERLDFLAGS=-static \
+		INSTALL_PATH="$root/selftests" install
+	make -s -C "$TREE/tools/testing/selftests/memfd_ops" OUTPUT="$OUT/user/selftests" \
+		COLLECTION=memfd_ops emit_tests |
+		sed -n 's/^memfd_ops://p' >"$root/selftests/list"
+}
+
+initramfs() {
+	local applet
+
+	mkdir -p "$root"/{bin,sbin,usr/bin,usr/sbin,etc,lab,root,tmp,proc,sys,dev}
+	for applet in $(busybox --list-full); do
+		ln -s /bin/busybox "$root/$applet"
+	done
+	# Its list names itself too.
+	cp --remove-destination /bin/busybox "$root/bin"
+	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+	echo 'root::0:' >"$root/etc/group"
+	cp "$LAB/init" "$root/init"
+	cp "$OUT/user/memfd-ops-demo" "$root/usr/bin"
+	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
+	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$kout/initrd.tmp"
+	mv "$kout/initrd.tmp" "$kout/initrd"
+}
+
+lock
+[ -n "${KDIR:-}" ] || [ -d "$TREE" ] || phase extract unpack
+"$LAB/apply.sh"
+configure
+if [ "$kind" = lint ]; then
+	phase lint-prepare kmake "$kind" prepare
+	exit
+fi
+phase "$kind-kernel" kmake "$kind" bzImage modules
+rm -rf "$root"
+phase "$kind-programs" user_programs
+phase "$kind-initramfs" initramfs

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Counts the results in what guest-tests.sh printed: TAP, whose cases are indented
+# by nothing in a kselftest, and by four spaces in a KUnit suite. -v skips=FILE has
+# the reasons that a skip may have, as regular expressions; any other is a failure.
+# Prints the failures, the skips and, last, "PASSED FAILED SKIPPED".
+
+function problem(text) {
+	print "FAILED: " name ": " text
+	failed++
+}
+
+function skip(why) {
+	for (i = 0; i < allowed; i++)
+		if (why ~ reason[i]) {
+			print "skipped: " name ": " why
+			skipped++
+			return
+		}
+	problem("skipped, which is not allowed: " why)
+}
+
+# The end of a program, or of the guest in the middle of it.
+function finish(status) {
+	if (planned == "")
+		problem("ended without a plan, with status " status)
+	else if (seen < planned)
+		problem(seen " results of " planned ", then status " status)
+	else if (status != 0 && status != 4 && failed == failed_before)
+		problem("every case passed, and yet status " status)
+	name = ""
+}
+
+BEGIN {
+	while ((getline line < skips) > 0)
+		if (line != "" && line !~ /^#/)
+			reason[allowed++] = line
+}
+
+/^lab: begin / {
+	if (name)
+		finish("unknown")
+	kunit = $3 == "kunit"
+	name = $4
+	planned = ""
+	seen = 0
+	failed_before = failed
+	programs[$3]++
+	next
+}
+
+/^lab: end / {
+	if (name)
+		finish($3)
+	next
+}
+
+!name || (kunit && !sub(/^    /, "")) {
+	next
+}
+
+/^1\.\.[0-9]+/ {
+	planned = substr($1, 4) + 0
+	if (planned == 0 && match($0, /# SKIP */))
+		skip(substr($0, RSTART + RLENGTH))
+}
+
+/^(not )?ok / {
+	seen++
+	if (match($0, /# SKIP */))
+		skip(substr($0, RSTART + RLENGTH))
+	else if ($1 == "not")
+		problem($0)
+	else
+		passed++
+}
+
+END {
+	if (name)
+		finish("unknown")
+	name = "make check"
+	if (!programs["kunit"])
+		problem("no KUnit suite ran")
+	if (!programs["kselftest"])
+		problem("no kselftest ran")
+	print passed + 0, failed + 0, skipped + 0
+}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Sourced by the lab's scripts: where things are, how long steps show that they
+# progress, and what in a kernel log is a complaint.
+
+set -euo pipefail
+
+LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TOP=$(cd "$LAB/../../.." && pwd)
+
+if [ -n "${KDIR:-}" ]; then
+	TREE=$(realpath "$KDIR")
+	OUT=$TOP/build/$(basename "$TREE")-$(cksum <<<"$TREE" | cut -d ' ' -f 1)
+else
+	TREE=$TOP/build/linux-6.12
+	OUT=$TOP/build
+fi
+LOGS=$OUT/logs
+
+# Our caller's make must not hand its options and jobserver to the kernel's, and
+# a kernel developer's environment must not leak into the lab's builds.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES KBUILD_OUTPUT ARCH CROSS_COMPILE
+export LC_ALL=C
+
+# Messages go to stderr: the standard output belongs to what runs in the guest.
+say() { echo "$*" >&2; }
+die() { say "$(basename "$0"): $*"; exit 1; }
+
+# One user of build/ at a time. The lock goes with the processes that hold it.
+lock() {
+	[ -z "${LAB_LOCKED:-}" ] || return 0
+	mkdir -p "$LOGS"
+	exec 9>"$TOP/build/.lock"
+	if ! flock -n 9; then
+		say "waiting for another make in $TOP/build"
+		flock 9
+	fi
+	export LAB_LOCKED=1
+}
+
+# phase NAME COMMAND...: run it quietly, with a sign of life every 15 s. The log
+# is $LOGS/NAME.log; its end is shown when the command fails.
+phase() {
+	local name=$1 log=$LOGS/$1.log start=$SECONDS compiled=0 next line status
+
+	shift
+	next=$((start + 15))
+	# Not "|| status=$?": that would switch off -e inside the command as well.
+	set +e
+	(set -e; "$@") 2>&1 </dev/null | while :; do
+		IFS= read -r -t 5 line
+		status=$?
+		printf '%s' "$line"
+		if [ "$status" -eq 0 ]; then
+			echo
+			[[ $line != *"  CC "* ]] || compiled=$((compiled + 1))
+		elif [ "$status" -le 128 ]; then
+			break	# the end; above 128 it is a silence of 5 s
+		fi
+		if [ "$SECONDS" -ge "$next" ]; then
+			say "  $name: $((SECONDS - start)) s, $compiled files compiled"
+			next=$((SECONDS + 15))
+		fi
+	done >"$log"
+	status=${PIPESTATUS[0]}
+	set -e
+	if [ "$status" -ne 0 ]; then
+		tail -n 30 "$log" >&2
+		die "$name failed; the whole log: $log"
+	fi
+	say "$name: $((SECONDS - start)) s"
+}
+
+# The lines of a kernel log, as grep -n prints them, that no test may cause.
+complaints() {
+	grep -nE \
+		-e 'WARNING:|BUG:|kernel BUG at|Oops|Kernel panic|general protection fault' \
+		-e 'KASAN:|KFENCE:|UBSAN:|ODEBUG:' \
+		-e 'possible (circular|recursive) locking|INFO: possible|inconsistent lock' \
+		-e 'suspicious RCU|sleeping function|scheduling while atomic|held lock' \
+		-e 'rcu: INFO|INFO: task .* blocked|soft lockup|hard LOCKUP|unregister_netdevice' \
+		-e '(list_add|list_del) corruption|refcount_t:|Bad page|bad: scheduling' \
+		-e 'kmemleak: .*new suspected' \
+		"$1"
+}
+
+# Our files that go into the tree, where they stay at the same path. The lab
+# itself stays out: it needs the patches, which live here alone.
+our_files() (
+	cd "$TOP"
+	find include mm drivers samples virt Documentation \
+		tools/testing/selftests/memfd_ops tools/memfd_ops \
+		-path tools/memfd_ops/lab -prune -o \
+		-type f ! -name '*.o' ! -name '*~' ! -name '*.orig' ! -name '*.rej' \
+		-print 2>/dev/null || true	# not every directory need exist
+)
+
+# Our patches, in order.
+our_patches() {
+	sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$TOP/patches/linux-6.12/series" |
+		sed "s,^,$TOP/patches/linux-6.12/,"
+}
+
+# kmake KIND TARGET...: the kernel's make, for that one of our kernels. Nothing that
+# changes from build to build goes into the objects, so that ccache finds them again.
+kmake() {
+	local kind=$1
+
+	shift
+	PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP \
+	KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=lab \
+		make -C "$TREE" O="$OUT/$kind" ARCH=x86_64 -j"${J:-$(nproc)}" "$@"
+}

@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# run.sh demo|run|shell: the demo kernel with the demo, with $LAB_CMD, or with you.
+
+. "$(dirname "$0")/lib.sh"
+
+[ "$1" != run ] || [ -n "${LAB_CMD:-}" ] || die "which command? CMD='...'"
+"$LAB/setup.sh"
+"$LAB/build.sh" demo
+
+log=$LOGS/$1-console.log
+case $1 in
+run)
+	exec "$LAB/boot.sh" demo "$log" 1800 "$LAB_CMD"
+	;;
+shell)
+	exec "$LAB/boot.sh" demo "$log" 0
+	;;
+demo)
+	"$LAB/boot.sh" demo "$log" 600 'modprobe mdma && exec memfd-ops-demo' ||
+		die "the demo failed ($?); the kernel's log: $log"
+	! complaints "$log" >&2 || die "the kernel complained; its log: $log"
+	echo 'demo: PASS'
+	;;
+esac

@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Install the packages that the lab needs and that are missing.
+
+. "$(dirname "$0")/lib.sh"
+
+packages=(
+	linux-source-6.12			# the base
+	build-essential bc bison flex libelf-dev libssl-dev perl python3
+	kmod rsync patch xz-utils cpio		# the tree and the initramfs
+	busybox-static				# the guest's user space
+	qemu-system-x86				# the machine
+	ccache					# a second build in a fraction of the time
+	sparse shellcheck			# make lint
+)
+
+[ "$(uname -m)" = x86_64 ] || die "the lab builds and boots x86_64 kernels, on x86_64 alone"
+command -v dpkg-query >/dev/null ||
+	die "not a Debian system; install by hand what Debian calls: ${packages[*]}"
+
+missing=()
+for package in "${packages[@]}"; do
+	# shellcheck disable=SC2016 # dpkg-query's own variable
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+	[ "$status" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || die "neither root nor sudo; please install: ${missing[*]}"
+	sudo=(sudo)
+	# Ask for the password now: what follows runs without a terminal.
+	sudo -v
+fi
+
+lock
+say "installing ${missing[*]}"
+apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q)
+phase apt-update "${apt[@]}" update
+phase apt-install "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
