@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The engine: its registers, its copies and how they end, by both ways in
+ * which VFIO lets one have the device.
+ */
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include "test_util.h"
+#include "../kselftest_harness.h"
+
+#define PAGES	64
+
+FIXTURE(engine)
+{
+	struct rig r;
+};
+
+FIXTURE_VARIANT(engine)
+{
+	int (*open)(struct mdma *m);
+};
+
+FIXTURE_VARIANT_ADD(engine, group)
+{
+	.open = mdma_open_group,
+};
+
+FIXTURE_VARIANT_ADD(engine, cdev)
+{
+	.open = mdma_open_cdev,
+};
+
+FIXTURE_SETUP(engine)
+{
+	struct rig *r = &self->r;
+	int i;
+
+	ASSERT_EQ(0, rig_setup(r, PAGES));
+	for (i = 0; i < 2; i++) {
+		mdma_close(&r->dev[i]);
+		ASSERT_EQ(0, variant->open(&r->dev[i]));
+		ASSERT_EQ(0, rig_map(r, i, 0, PAGES));
+	}
+}
+
+FIXTURE_TEARDOWN(engine)
+{
+	rig_teardown(&self->r);
+}
+
+static int errno_of(int ret)
+{
+	return ret < 0 ? errno : 0;
+}
+
+static __u64 get(struct mdma *m, int reg)
+{
+	__u64 value = 0;
+	int ret;
+
+	ret = mdma_reg_read(m, reg, &value, reg == VFIO_MDMA_REG_STATUS ? 4 : 8);
+	return ret ? -1ULL : value;
+}
+
+static int set(struct mdma *m, int reg, __u64 value)
+{
+	return mdma_reg_write(m, reg, &value, reg == VFIO_MDMA_REG_CTRL ? 4 : 8);
+}
+
+TEST_F_TIMEOUT(engine, vfio_info, 60)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	struct vfio_region_info region = { .argsz = sizeof(region) };
+	struct vfio_irq_info irq = { .argsz = sizeof(irq) };
+	int fd = self->r.dev[0].fd;
+
+	EXPECT_EQ(0, ioctl(fd, VFIO_DEVICE_GET_INFO, &info));
+	EXPECT_EQ(1, info.num_regions);
+	EXPECT_EQ(1, info.num_irqs);
+	EXPECT_TRUE(info.flags & VFIO_DEVICE_FLAGS_RESET);
+	EXPECT_EQ(0, ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &region));
+	EXPECT_EQ(VFIO_MDMA_REGION_SIZE, region.size);
+	EXPECT_EQ(VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
+		  region.flags);
+	EXPECT_EQ(0, ioctl(fd, VFIO_DEVICE_GET_IRQ_INFO, &irq));
+	EXPECT_EQ(1, irq.count);
+	EXPECT_TRUE(irq.flags & VFIO_IRQ_INFO_EVENTFD);
+
+	region.index = 1;
+	EXPECT_EQ(EINVAL, errno_of(ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &region)));
+	irq.index = 1;
+	EXPECT_EQ(EINVAL, errno_of(ioctl(fd, VFIO_DEVICE_GET_IRQ_INFO, &irq)));
+	info.argsz = 8;
+	EXPECT_EQ(EINVAL, errno_of(ioctl(fd, VFIO_DEVICE_GET_INFO, &info)));
+	region.index = 0;
+	region.argsz = 8;
+	EXPECT_EQ(EINVAL, errno_of(ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &region)));
+	irq.index = 0;
+	irq.argsz = 8;
+	EXPECT_EQ(EINVAL, errno_of(ioctl(fd, VFIO_DEVICE_GET_IRQ_INFO, &irq)));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0));
+}
+
+TEST_F_TIMEOUT(engine, registers, 60)
+{
+	const int regs[] = { VFIO_MDMA_REG_SRC, VFIO_MDMA_REG_DST, VFIO_MDMA_REG_LEN };
+	struct mdma *m = &self->r.dev[0];
+	unsigned char buf[64] = {};
+	size_t i, reg, size;
+	bool good;
+
+	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, get(m, VFIO_MDMA_REG_STATUS));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
+	for (i = 0; i < ARRAY_SIZE(regs); i++) {
+		EXPECT_EQ(0, get(m, regs[i]));
+		/* any value can be written; START judges it */
+		EXPECT_EQ(0, set(m, regs[i], -1ULL));
+		EXPECT_EQ(-1ULL, get(m, regs[i]));
+		EXPECT_EQ(0, set(m, regs[i], 0x123456789abcdefULL));
+		EXPECT_EQ(0x123456789abcdefULL, get(m, regs[i]));
+	}
+
+	/* every other offset and size */
+	for (reg = 0; reg < VFIO_MDMA_REGION_SIZE + 16; reg++) {
+		for (size = 1; size <= sizeof(buf); size++) {
+			bool reg32 = reg == VFIO_MDMA_REG_CTRL ||
+				     reg == VFIO_MDMA_REG_STATUS;
+			bool reg64 = reg < VFIO_MDMA_REGION_SIZE && reg % 8 == 0 &&
+				     !reg32;
+
+			good = (reg64 && size == 8) || (reg32 && size == 4);
+			if (!good || reg == VFIO_MDMA_REG_CTRL)
+				EXPECT_EQ(-EINVAL, mdma_reg_read(m, reg, buf, size))
+					TH_LOG("read %zu at %zu", size, reg);
+			if (!good || reg == VFIO_MDMA_REG_STATUS ||
+			    reg == VFIO_MDMA_REG_DONE)
+				EXPECT_EQ(-EINVAL, mdma_reg_write(m, reg, buf, size))
+					TH_LOG("write %zu at %zu", size, reg);
+		}
+	}
+	EXPECT_EQ(-EINVAL, mdma_reg_read(m, 1 << 30, buf, 8));
+	for (i = 0; i < ARRAY_SIZE(regs); i++)
+		EXPECT_EQ(0x123456789abcdefULL, get(m, regs[i]));
+	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, get(m, VFIO_MDMA_REG_STATUS));
+}
+
+TEST_F_TIMEOUT(engine, start_refused, 60)
+{
+	struct mdma *m = &self->r.dev[0];
+	const __u64 start = m->info.iova_start, last = m->info.iova_last;
+	const __u64 max = m->info.max_copy;
+	const __u64 other = self->r.dev[1].info.iova_start;
+	const struct {
+		int error;
+		__u64 src, dst, len;
+	} tries[] = {
+		{ -EINVAL, start, start + PAGE, 0 },
+		{ -EINVAL, start, start + 2 * max, max + 1 },
+		{ -EINVAL, start, start + 2 * max, 1ULL << 32 },
+		{ -EINVAL, start, start + 2 * max, (1ULL << 32) + 1 },
+		{ -EINVAL, start, start + 2 * max, -1ULL },
+		/* overlaps */
+		{ -EINVAL, start, start, 1 },
+		{ -EINVAL, start, start + 99, 100 },
+		{ -EINVAL, start + 99, start, 100 },
+		/* wraps */
+		{ -EINVAL, -8ULL, start, 16 },
+		{ -EINVAL, start, -8ULL, 16 },
+		/* outside the window */
+		{ -ERANGE, start - 1, start + PAGE, 1 },
+		{ -ERANGE, start + PAGE, start - 1, 1 },
+		{ -ERANGE, last + 1, start, 1 },
+		{ -ERANGE, last - 6, start, 8 },
+		{ -ERANGE, start, last - 6, 8 },
+		{ -ERANGE, other, start, 64 },
+		{ -ERANGE, start, other, 64 },
+		{ -ERANGE, 0xfee00000, start, 4 },
+		{ -ERANGE, start, 0xfee00000, 4 },
+		{ -ERANGE, -8ULL, start, 8 },
+	};
+	size_t i;
+
+	if (!start)
+		SKIP(return, "the window begins at IOVA 0");
+	for (i = 0; i < ARRAY_SIZE(tries); i++) {
+		EXPECT_EQ(tries[i].error, mdma_start(m, tries[i].src, tries[i].dst,
+						     tries[i].len))
+			TH_LOG("try %zu", i);
+		EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
+	}
+	ASSERT_EQ(0, set(m, VFIO_MDMA_REG_SRC, start));
+	ASSERT_EQ(0, set(m, VFIO_MDMA_REG_DST, start + PAGE));
+	ASSERT_EQ(0, set(m, VFIO_MDMA_REG_LEN, 16));
+	EXPECT_EQ(-EINVAL, set(m, VFIO_MDMA_REG_CTRL, VFIO_MDMA_CTRL_START | 2));
+	EXPECT_EQ(-EINVAL, set(m, VFIO_MDMA_REG_CTRL, 0x80000000));
+	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
+}
+
+static bool iommu_is_virtio(void)
+{
+	glob_t found;
+	bool is = !glob("/sys/bus/virtio/drivers/virtio_iommu/virtio*", 0, NULL, &found);
+
+	globfree(&found);
+	return is;
+}
+
+/* All lengths that are special to somebody, and ranges across pages. */
+TEST_F_TIMEOUT(engine, lengths, 300)
+{
+	struct mdma *m = &self->r.dev[0];
+	const struct {
+		__u64 src, dst, len;
+	} copies[] = {
+		{ 0, 20 * PAGE, 1 },
+		{ PAGE - 1, 20 * PAGE + 7, 2 },
+		{ 0, 20 * PAGE, 4095 },
+		{ 0, 20 * PAGE, 4096 },
+		{ 1, 20 * PAGE, 4097 },
+		{ PAGE - 5, 21 * PAGE - 3, 10 },
+		/* one beside the other */
+		{ 64, 0, 64 },
+		{ 0, 20 * PAGE, m->info.max_copy },
+	};
+	const bool virtio = iommu_is_virtio();
+	unsigned char *want;
+	struct rig *r = &self->r;
+	size_t size = PAGES * PAGE, done = 0, i, j;
+
+	want = malloc(size);
+	ASSERT_LE(20 * PAGE + m->info.max_copy, size);
+	ASSERT_LE(m->info.max_copy, 20 * PAGE);
+	for (i = 0; i < ARRAY_SIZE(copies); i++) {
+		/*
+		 * QEMU's virtio-iommu looks for what translates [iova, iova + 1],
+		 * for the last byte of a page also the next page's mapping.
+		 */
+		if (virtio && copies[i].src % PAGE == PAGE - 1)
+			continue;
+		for (j = 0; j < PAGES; j++)
+			fill(at(r, j), i * 64 + j);
+		memcpy(want, r->mem, size);
+		memcpy(want + copies[i].dst, r->mem + copies[i].src, copies[i].len);
+		EXPECT_EQ(VFIO_MDMA_STATUS_DONE,
+			  mdma_copy(m, m->info.iova_start + copies[i].src,
+				    m->info.iova_start + copies[i].dst,
+				    copies[i].len));
+		/* these bytes, and no other */
+		for (j = 0; j < size && want[j] == r->mem[j]; j++)
+			;
+		EXPECT_EQ(size, j)
+			TH_LOG("copy %zu: at %zu of page %zu", i, j % PAGE, j / PAGE);
+		EXPECT_EQ(++done, get(m, VFIO_MDMA_REG_DONE));
+	}
+	free(want);
+}
+
+TEST_F_TIMEOUT(engine, busy, 60)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	__u64 base = iova_of(m, 0);
+
+	fill(at(r, 0), 0);
+	ASSERT_EQ(0, grow(r->fd, 1, 1));
+	ASSERT_EQ(0, mdma_start(m, base, base + PAGE, PAGE));
+	/* the engine takes 100 ms for each of four transfers */
+	EXPECT_EQ(VFIO_MDMA_STATUS_BUSY, mdma_status(m));
+	EXPECT_EQ(-EBUSY, set(m, VFIO_MDMA_REG_SRC, base));
+	EXPECT_EQ(-EBUSY, set(m, VFIO_MDMA_REG_DST, base));
+	EXPECT_EQ(-EBUSY, set(m, VFIO_MDMA_REG_LEN, 1));
+	EXPECT_EQ(-EBUSY, set(m, VFIO_MDMA_REG_CTRL, VFIO_MDMA_CTRL_START));
+	EXPECT_EQ(base, get(m, VFIO_MDMA_REG_SRC));
+	EXPECT_EQ(PAGE, get(m, VFIO_MDMA_REG_LEN));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(m));
+	EXPECT_EQ(1, get(m, VFIO_MDMA_REG_DONE));
+	EXPECT_TRUE(filled(at(r, 1), 0));
+}
+
+static int set_eventfd(struct mdma *m, int fd)
+{
+	char buf[sizeof(struct vfio_irq_set) + sizeof(__s32)] = {};
+	struct vfio_irq_set *irq = (void *)buf;
+	__s32 fd32 = fd;
+
+	irq->argsz = sizeof(buf);
+	irq->flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	irq->index = VFIO_MDMA_IRQ_INDEX;
+	irq->count = 1;
+	memcpy(irq->data, &fd32, sizeof(fd32));
+	return ioctl(m->fd, VFIO_DEVICE_SET_IRQS, irq) ? -errno : 0;
+}
+
+static int set_irqs(struct mdma *m, __u32 flags, __u32 index, __u32 start, __u32 count)
+{
+	struct vfio_irq_set irq = {
+		.argsz = sizeof(irq),
+		.flags = flags,
+		.index = index,
+		.start = start,
+		.count = count,
+	};
+
+	return ioctl(m->fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
+}
+
+TEST_F_TIMEOUT(engine, eventfd, 60)
+{
+	const __u32 none = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	struct pollfd poll_fd;
+	eventfd_t count;
+	int fd;
+
+	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ASSERT_LE(0, fd);
+	poll_fd = (struct pollfd){ .fd = fd, .events = POLLIN };
+	ASSERT_EQ(0, grow(r->fd, 0, 2));
+
+	EXPECT_EQ(-EINVAL, set_eventfd(m, r->fd));
+	EXPECT_EQ(-EBADF, set_eventfd(m, 1000));
+	EXPECT_EQ(-EINVAL, set_irqs(m, none, 1, 0, 1));
+	EXPECT_EQ(-EINVAL, set_irqs(m, none, 0, 1, 1));
+	EXPECT_EQ(-EINVAL, set_irqs(m, none, 0, 0, 2));
+	EXPECT_EQ(-EINVAL, set_irqs(m, 0, 0, 0, 1));
+
+	ASSERT_EQ(0, set_eventfd(m, fd));
+	EXPECT_EQ(0, set_irqs(m, none, 0, 0, 1));
+	EXPECT_EQ(0, eventfd_read(fd, &count));
+	EXPECT_EQ(1, count);
+
+	/* one for each end, a fault's as well; and by then the status is there */
+	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 1), 64));
+	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_PATIENCE * 1000));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_status(m));
+	EXPECT_EQ(0, eventfd_read(fd, &count));
+	EXPECT_EQ(1, count);
+	ASSERT_EQ(0, mdma_start(m, iova_of(m, 9), iova_of(m, 1), 64));
+	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_PATIENCE * 1000));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_status(m));
+	EXPECT_EQ(0, eventfd_read(fd, &count));
+	EXPECT_EQ(1, count);
+
+	/* and none when it is taken away, by either way of saying so */
+	EXPECT_EQ(0, set_irqs(m, none, 0, 0, 0));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	ASSERT_EQ(0, set_eventfd(m, fd));
+	EXPECT_EQ(0, set_eventfd(m, -1));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(EAGAIN, errno_of(eventfd_read(fd, &count)));
+	close(fd);
+}
+
+TEST_F_TIMEOUT(engine, fault, 180)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	long before;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		fill(at(r, i), i);
+	before = mdma_iommu_faults();
+	/* from a hole, to a hole, and with a hole in the second page */
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 10, 0, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 0, 10, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT,
+		  mdma_copy(m, iova_of(m, 4) - 8, iova_of(m, 2), 16));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT,
+		  mdma_copy(m, iova_of(m, 0), iova_of(m, 4) - 8, 16));
+	/* or where no file is mapped */
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, PAGES, 0, 64));
+	if (before >= 0)
+		EXPECT_LE(before + 5, mdma_iommu_faults());
+	EXPECT_EQ(5, get(m, VFIO_MDMA_REG_DONE));
+	/* a fault brings no page, and does no harm but in what it should write */
+	EXPECT_EQ(4, allocated(r->fd));
+	EXPECT_TRUE(filled(at(r, 1), 1));
+
+	/* the next copy is as if nothing had been */
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 1, 3, PAGE));
+	EXPECT_TRUE(filled(at(r, 3), 1));
+}
+
+/* Two instances at once: each gets its turn, faults or not. */
+TEST_F_TIMEOUT(engine, two_at_once, 180)
+{
+	struct mdma *a = &self->r.dev[0], *b = &self->r.dev[1];
+	struct rig *r = &self->r;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		fill(at(r, i), i);
+	ASSERT_EQ(0, grow(r->fd, 4, 40));
+	/* a long one does not keep the other waiting until its end */
+	ASSERT_EQ(0, mdma_start(a, iova_of(a, 4), iova_of(a, 24), a->info.max_copy));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 1, 0, 2, PAGE));
+	EXPECT_EQ(VFIO_MDMA_STATUS_BUSY, mdma_status(a));
+	EXPECT_TRUE(filled(at(r, 2), 0));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(a));
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, mdma_start(a, iova_of(a, 50), iova_of(a, 4), 128));
+		fill(at(r, 3), 3 + i);
+		ASSERT_EQ(0, mdma_start(b, iova_of(b, 3), iova_of(b, 1), 128));
+		EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(b));
+		EXPECT_EQ(0, memcmp(at(r, 1), at(r, 3), 128));
+		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(a));
+	}
+}
+
+/* The page is taken away while the engine is at it. */
+TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		fill(at(r, 0), 0);
+		ASSERT_EQ(0, grow(r->fd, 0, 40));
+		/* the first transfer is one of many: not all are over by then */
+		ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 20), 8 * PAGE));
+		switch (round) {
+		case 0:
+			ASSERT_EQ(0, punch(r->fd, 0, 20));
+			break;
+		case 1:
+			ASSERT_EQ(0, punch(r->fd, 20, 20));
+			break;
+		case 2:
+			ASSERT_EQ(PAGES * PAGE, mdma_unmap_all(m));
+			break;
+		}
+		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(m));
+		if (round == 2)
+			ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+		EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	}
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+}
+
+/*
+ * The page is taken away, and another put in its place, at some time in the one
+ * transfer that reads it. If the copy is said to be done, it is one of the two.
+ */
+TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
+{
+	struct timespec delay = { };
+	struct rig *r = &self->r;
+	unsigned char got[64];
+	int status, round;
+
+	ASSERT_EQ(0, grow(r->fd, 1, 1));
+	for (round = 0; round < 8; round++) {
+		memset(at(r, 0), 0x11, PAGE);
+		memset(at(r, 1), 0x33, PAGE);
+		ASSERT_EQ(0, mdma_start(&r->dev[0], iova_of(&r->dev[0], 0),
+					iova_of(&r->dev[0], 1), sizeof(got)));
+		/* a transfer takes 100 ms; whatever it meets, it must be honest */
+		delay.tv_nsec = round * 20 * 1000 * 1000;
+		nanosleep(&delay, NULL);
+		ASSERT_EQ(0, punch(r->fd, 0, 1));
+		if (round % 2)
+			memset(at(r, 0), 0x22, PAGE);
+		status = mdma_wait(&r->dev[0]);
+		memcpy(got, at(r, 1), sizeof(got));
+		if (status == VFIO_MDMA_STATUS_DONE) {
+			EXPECT_TRUE(all(got, sizeof(got), 0x11) ||
+				    (round % 2 && all(got, sizeof(got), 0x22)))
+				TH_LOG("round %d: got 0x%02x", round, got[0]);
+		} else {
+			EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, status);
+		}
+	}
+}
+
+TEST_F_TIMEOUT(engine, reset, 120)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+
+	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 20), m->info.max_copy));
+	EXPECT_EQ(0, ioctl(m->fd, VFIO_DEVICE_RESET));
+	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_SRC));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DST));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_LEN));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(1, get(m, VFIO_MDMA_REG_DONE));
+}
+
+/* Closed in the middle of a copy; the next one who opens it finds it as new. */
+TEST_F_TIMEOUT(engine, close_meanwhile, 120)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	struct vfio_mdma_query q;
+
+	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	fill(at(r, 0), 0);
+	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 20), m->info.max_copy));
+	mdma_close(m);
+	EXPECT_EQ(1, consumers_of(r->fd));
+	memset(at(r, 20), 0x77, 20 * PAGE);
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 1, 0, 1, 64));
+	EXPECT_EQ(0, memcmp(at(r, 0), at(r, 1), 64));
+	EXPECT_TRUE(all(at(r, 20), 20 * PAGE, 0x77));
+
+	ASSERT_EQ(0, variant->open(m));
+	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
+	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_SRC));
+	EXPECT_EQ(-ENOENT, mdma_query(m, 0, 0, &q));
+	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 2, 64));
+}
+
+TEST_HARNESS_MAIN

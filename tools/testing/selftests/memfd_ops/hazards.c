@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every way in which the kernel may take a page of a file away, or replace it,
+ * without being asked to by the file's owner. Where it can be had for certain,
+ * the event is first shown to happen to a file that no device follows.
+ */
+#include <pthread.h>
+#include <signal.h>
+
+#include "test_util.h"
+#include "../kselftest_harness.h"
+
+#define PAGES	HUGE_PAGES
+
+FIXTURE(hazards)
+{
+	struct rig r;
+};
+
+FIXTURE_SETUP(hazards)
+{
+	ASSERT_EQ(0, rig_setup(&self->r, 2 * PAGES));
+}
+
+FIXTURE_TEARDOWN(hazards)
+{
+	rig_teardown(&self->r);
+}
+
+TEST_F_TIMEOUT(hazards, swap_out, 120)
+{
+	struct rig *r = &self->r;
+	size_t i;
+
+	ASSERT_EQ(0, rig_swap(r));
+	for (i = 0; i < 32; i++)
+		fill(at(r, i), i);
+	ASSERT_EQ(0, madvise(r->mem, 32 * PAGE, MADV_PAGEOUT));
+	ASSERT_EQ(0, in_core_pages(r->mem, 32));
+
+	ASSERT_EQ(0, rig_map(r, 0, 0, 16));
+	EXPECT_EQ(16, rig_reachable(r, 0, 0, 16));
+	madvise(r->mem, 32 * PAGE, MADV_PAGEOUT);
+	EXPECT_EQ(16, rig_reachable(r, 0, 0, 16));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 16));
+	for (i = 0; i < 32; i++)
+		EXPECT_TRUE(filled(at(r, i), i));
+}
+
+/*
+ * What a device writes, no CPU fault tells of. A page that was only read so far
+ * is clean, and memory can be had by forgetting it: not after the device.
+ */
+TEST_F_TIMEOUT(hazards, dirtied_by_the_device, 120)
+{
+	struct rig *r = &self->r;
+
+	ASSERT_EQ(0, rig_swap(r));
+	fill(at(r, 0), 42);
+	/* pages that are only read go, without a trace in swap */
+	ASSERT_EQ(0, madvise(at(r, 4), 4 * PAGE, MADV_POPULATE_READ));
+	EXPECT_EQ(5, allocated(r->fd));
+	ASSERT_EQ(0, madvise(at(r, 4), 4 * PAGE, MADV_PAGEOUT));
+	ASSERT_EQ(0, in_core_pages(at(r, 4), 4));
+
+	ASSERT_EQ(0, madvise(at(r, 4), 4 * PAGE, MADV_POPULATE_READ));
+	ASSERT_EQ(0, madvise(at(r, 4), 4 * PAGE, MADV_DONTNEED));
+	ASSERT_EQ(0, rig_map(r, 0, 0, 8));
+	EXPECT_EQ(5, rig_reachable(r, 0, 0, 8));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 5, PAGE));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 6, PAGE));
+	EXPECT_EQ(0, mdma_write_file("/proc/sys/vm/drop_caches", "3"));
+	EXPECT_EQ(5, rig_reachable(r, 0, 0, 8));
+	ASSERT_EQ(8 * PAGE, mdma_unmap_all(&r->dev[0]));
+
+	/* forgotten if clean, when nobody has it mapped, or by way of swap */
+	EXPECT_EQ(0, mdma_write_file("/proc/sys/vm/drop_caches", "3"));
+	EXPECT_TRUE(filled(at(r, 5), 42));
+	ASSERT_EQ(0, madvise(at(r, 4), 4 * PAGE, MADV_POPULATE_READ));
+	ASSERT_EQ(0, madvise(at(r, 4), 4 * PAGE, MADV_PAGEOUT));
+	ASSERT_EQ(0, in_core_pages(at(r, 4), 4));
+	EXPECT_TRUE(filled(at(r, 6), 42));
+}
+
+static int collapse(struct rig *r)
+{
+	return madvise(r->mem, HUGE, MADV_COLLAPSE) ? -errno : 0;
+}
+
+TEST_F_TIMEOUT(hazards, collapse, 180)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	size_t i;
+
+	if (access(SHMEM_ENABLED, F_OK))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	for (i = 0; i < PAGES; i += 2)
+		fill(at(r, i), i);
+	ASSERT_EQ(0, collapse(r));
+	ASSERT_TRUE(is_huge(r->mem));
+	ASSERT_EQ(0, punch(r->fd, 0, PAGES));
+
+	/* all of it mapped: pages, and the holes between them */
+	for (i = 0; i < PAGES; i += 2)
+		fill(at(r, i), i);
+	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	EXPECT_NE(0, collapse(r));
+	EXPECT_FALSE(is_huge(r->mem));
+	EXPECT_EQ(PAGES / 2, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	ASSERT_EQ(PAGES * PAGE, mdma_unmap_all(m));
+
+	/* a window of which the file has nothing: no reference is held there */
+	ASSERT_EQ(0, rig_map(r, 0, 1, 1));
+	EXPECT_EQ(0, rig_reachable(r, 0, 1, 1));
+	collapse(r);
+	EXPECT_EQ(0, rig_differences(r, 0, 1, 1));
+	EXPECT_EQ(PAGE, mdma_unmap_all(m));
+
+	EXPECT_EQ(0, collapse(r));
+	EXPECT_TRUE(is_huge(r->mem));
+	for (i = 0; i < PAGES; i += 2)
+		EXPECT_TRUE(filled(at(r, i), i));
+	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+}
+
+/* How many of the pages are not where they were. */
+static size_t moved(struct rig *r, const __u64 *pfn, size_t pages)
+{
+	size_t i, sum = 0;
+
+	for (i = 0; i < pages; i++)
+		sum += pfn_of(at(r, i)) != pfn[i];
+	return sum;
+}
+
+/* Compaction moves pages, but not those that a device has mapped. */
+TEST_F_TIMEOUT(hazards, compaction, 240)
+{
+	struct rig *r = &self->r;
+	const size_t size = 64 << 20;
+	__u64 pfn[PAGES];
+	unsigned char *mem;
+	size_t i, round;
+
+	for (round = 0; round < 2; round++) {
+		/* every second page of much memory is free, so that it can */
+		mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, mem);
+		madvise(mem, size, MADV_NOHUGEPAGE);
+		ASSERT_EQ(0, punch(r->fd, 0, PAGES));
+		if (round)
+			ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+		for (i = 0; i < size / PAGE; i++) {
+			mem[i * PAGE] = 1;
+			if (i % (size / PAGE / PAGES) == 0)
+				fill(at(r, i / (size / PAGE / PAGES)),
+				     i / (size / PAGE / PAGES));
+		}
+		for (i = 0; i < PAGES; i++)
+			pfn[i] = pfn_of(at(r, i));
+		for (i = 0; i < size / PAGE; i += 2)
+			madvise(mem + i * PAGE, PAGE, MADV_DONTNEED);
+		EXPECT_EQ(0, mdma_write_file("/proc/sys/vm/compact_memory", "1"));
+		if (!round) {
+			note("%zu of %zu pages moved without a device",
+			     moved(r, pfn, PAGES), PAGES);
+		} else {
+			EXPECT_EQ(0, moved(r, pfn, PAGES));
+			EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+		}
+		for (i = 0; i < PAGES; i++)
+			EXPECT_TRUE(filled(at(r, i), i));
+		munmap(mem, size);
+	}
+}
+
+/* One page is to be taken out of use: its content moves, if nobody minds. */
+TEST_F_TIMEOUT(hazards, soft_offline, 60)
+{
+	struct rig *r = &self->r;
+	__u64 pfn[4];
+	size_t i;
+
+	for (i = 0; i < 4; i++) {
+		fill(at(r, i), i);
+		pfn[i] = pfn_of(at(r, i));
+	}
+	ASSERT_EQ(0, madvise(at(r, 0), PAGE, MADV_SOFT_OFFLINE));
+	EXPECT_EQ(1, moved(r, pfn, 4));
+	pfn[0] = pfn_of(at(r, 0));
+
+	ASSERT_EQ(0, rig_map(r, 0, 0, 16));
+	EXPECT_NE(0, madvise(at(r, 1), PAGE, MADV_SOFT_OFFLINE));
+	EXPECT_EQ(0, moved(r, pfn, 4));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 16));
+
+	/* a file that is followed, but not there */
+	ASSERT_EQ(16 * PAGE, mdma_unmap_all(&r->dev[0]));
+	ASSERT_EQ(0, rig_map(r, 0, 100, 16));
+	madvise(at(r, 2), PAGE, MADV_SOFT_OFFLINE);
+	EXPECT_EQ(0, rig_differences(r, 0, 100, 16));
+	ASSERT_EQ(16 * PAGE, mdma_unmap_all(&r->dev[0]));
+	ASSERT_EQ(0, madvise(at(r, 3), PAGE, MADV_SOFT_OFFLINE));
+	EXPECT_NE(pfn[3], pfn_of(at(r, 3)));
+	for (i = 0; i < 4; i++)
+		EXPECT_TRUE(filled(at(r, i), i));
+}
+
+/* A hole inside a huge folio: its other pages stay, and stay mapped. */
+TEST_F_TIMEOUT(hazards, partial_punch_of_huge_folio, 120)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	const struct {
+		size_t first, pages;
+	} holes[] = {
+		{ 0, 1 }, { 511, 1 }, { 100, 50 }, { 1, 510 },
+	};
+	size_t i, j;
+	long faults;
+
+	if (rig_thp(r, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	for (i = 0; i < ARRAY_SIZE(holes); i++) {
+		ASSERT_EQ(0, punch(r->fd, 0, PAGES));
+		ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+		/* mapped first and filled then, or the other way round */
+		if (i % 2)
+			ASSERT_EQ(PAGES * PAGE, mdma_unmap_all(m));
+		ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+		for (j = 0; j < PAGES; j++)
+			fill(at(r, j), j);
+		if (i % 2)
+			ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+		ASSERT_TRUE(is_huge(r->mem));
+		if (has_iova_table(m))
+			EXPECT_EQ(HUGE, entry_size(m, iova_of(m, 0)));
+
+		ASSERT_EQ(0, punch(r->fd, holes[i].first, holes[i].pages));
+		EXPECT_EQ(PAGES - holes[i].pages, allocated(r->fd));
+		EXPECT_EQ(0, rig_reachable(r, 0, holes[i].first, holes[i].pages));
+		EXPECT_EQ(PAGES - holes[i].pages, rig_reachable(r, 0, 0, PAGES));
+		EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+		EXPECT_EQ(holes[i].first * PAGE, lseek(r->fd, holes[i].first * PAGE,
+						       SEEK_HOLE));
+		for (j = 0; j < PAGES; j++)
+			if (j - holes[i].first >= holes[i].pages)
+				EXPECT_TRUE(filled(at(r, j), j));
+		mdma_unmap_all(m);
+	}
+
+	/* and for the device itself */
+	ASSERT_EQ(0, punch(r->fd, 0, PAGES));
+	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	for (j = 0; j < 4; j++)
+		fill(at(r, j), j);
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 1, 3, 64));
+	ASSERT_EQ(0, punch(r->fd, 1, 1));
+	faults = mdma_iommu_faults();
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 1, 3, 64));
+	if (faults >= 0)
+		EXPECT_LT(faults, mdma_iommu_faults());
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 2, PAGE));
+	EXPECT_TRUE(filled(at(r, 2), 0));
+}
+
+/* A window that ends inside a huge folio must not keep it from being split. */
+TEST_F_TIMEOUT(hazards, punch_beside_a_window, 120)
+{
+	struct rig *r = &self->r;
+	size_t j;
+
+	if (rig_thp(r, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	for (j = 0; j < PAGES; j++)
+		fill(at(r, j), j);
+	ASSERT_TRUE(is_huge(r->mem));
+	ASSERT_EQ(0, rig_map(r, 0, 0, 8));
+	ASSERT_EQ(0, punch(r->fd, 300, 100));
+	EXPECT_EQ(PAGES - 100, allocated(r->fd));
+	EXPECT_EQ(8, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 8));
+	EXPECT_TRUE(filled(at(r, 7), 7));
+	EXPECT_TRUE(filled(at(r, 299), 299));
+	EXPECT_TRUE(filled(at(r, 400), 400));
+}
+
+/*
+ * The tail of a huge folio that lies past the end of the file: the shrinker
+ * splits such folios and frees it.
+ */
+TEST_F_TIMEOUT(hazards, shrinker_of_huge_tails, 120)
+{
+	struct rig *r = &self->r;
+	size_t had;
+
+	if (rig_thp(r, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	ASSERT_EQ(0, ftruncate(r->fd, 10 * PAGE));
+	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	fill(at(r, 0), 0);
+	fill(at(r, 9), 9);
+	had = rig_reachable(r, 0, 0, PAGES);
+	note("10 pages of file, %zu allocated, %zu reachable", allocated(r->fd), had);
+	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	EXPECT_EQ(0, mdma_write_file("/proc/sys/vm/drop_caches", "2"));
+	EXPECT_EQ(had, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	/* all that is reachable is the file's still: it can be had by growing */
+	ASSERT_EQ(0, ftruncate(r->fd, PAGES * PAGE));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	EXPECT_TRUE(filled(at(r, 9), 9));
+
+	/* truncation takes the tail away from the device, whole pages of it */
+	ASSERT_EQ(0, ftruncate(r->fd, 5 * PAGE));
+	EXPECT_EQ(0, rig_reachable(r, 0, 5, PAGES - 5));
+	EXPECT_EQ(1, in_core(at(r, 0)));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+}
+
+static sigjmp_buf on_bus_error;
+
+static void bus_error(int sig)
+{
+	siglongjmp(on_bus_error, 1);
+}
+
+static bool readable(const volatile unsigned char *addr)
+{
+	bool fine = false;
+
+	if (!sigsetjmp(on_bus_error, 1)) {
+		(void)*addr;
+		fine = true;
+	}
+	return fine;
+}
+
+/* Let the page's memory fail. Who has it mapped is told by SIGBUS. */
+static int poison(unsigned char *addr)
+{
+	return sigsetjmp(on_bus_error, 1) ||
+	       !madvise(addr, PAGE, MADV_HWPOISON) ? 0 : -errno;
+}
+
+/* The device must lose that page, and only that. */
+static void memory_failure(struct __test_metadata *_metadata, struct rig *r,
+			   bool huge)
+{
+	const size_t bad = 77;
+	unsigned char byte;
+	char text[32];
+	__u64 pfn;
+	size_t j;
+
+	signal(SIGBUS, bus_error);
+	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	for (j = 0; j < PAGES; j++)
+		fill(at(r, j), j);
+	ASSERT_EQ(huge, is_huge(r->mem));
+	pfn = pfn_of(at(r, bad));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, bad, bad + 1, 64));
+
+	ASSERT_EQ(0, poison(at(r, bad)));
+	EXPECT_EQ(0, rig_reachable(r, 0, bad, 1));
+	EXPECT_EQ(PAGES - 1, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, bad));
+	EXPECT_EQ(0, rig_differences(r, 0, bad + 1, PAGES - bad - 1));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, bad, 0, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 0, bad, 64));
+
+	/* what used to be there does not come back, to nobody */
+	EXPECT_FALSE(readable(at(r, bad)));
+	EXPECT_EQ(-1, pread(r->fd, &byte, 1, bad * PAGE));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(0, rig_reachable(r, 0, bad, 1));
+	EXPECT_TRUE(readable(at(r, bad - 1)));
+	EXPECT_TRUE(filled(at(r, bad - 1), bad - 1));
+	EXPECT_TRUE(filled(at(r, bad + 2), bad + 2));
+
+	/* nor to who maps it now */
+	ASSERT_EQ(0, rig_map(r, 1, 0, PAGES));
+	EXPECT_EQ(0, rig_reachable(r, 1, bad, 1));
+	EXPECT_EQ(PAGES - 1, rig_reachable(r, 1, 0, PAGES));
+
+	/* but a hole and a new page in its place do; our own mapping is to forget */
+	ASSERT_EQ(0, madvise(at(r, bad), PAGE, MADV_DONTNEED));
+	ASSERT_EQ(0, punch(r->fd, bad, 1));
+	ASSERT_EQ(0, grow(r->fd, bad, 1));
+	EXPECT_EQ(PAGES, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(PAGES, rig_reachable(r, 1, 0, PAGES));
+	EXPECT_NE(pfn, pfn_of(at(r, bad)));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, bad, 64));
+
+	mdma_unmap_all(&r->dev[0]);
+	mdma_unmap_all(&r->dev[1]);
+	snprintf(text, sizeof(text), "%llu", pfn);
+	mdma_write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+}
+
+TEST_F_TIMEOUT(hazards, memory_failure, 120)
+{
+	memory_failure(_metadata, &self->r, false);
+}
+
+TEST_F_TIMEOUT(hazards, memory_failure_in_huge_folio, 120)
+{
+	if (rig_thp(&self->r, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	memory_failure(_metadata, &self->r, true);
+}
+
+/* A sealed file does not change: not while a device can write to it. */
+TEST_F_TIMEOUT(hazards, seals, 120)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+
+	fill(at(r, 0), 0);
+	ASSERT_EQ(0, rig_map(r, 0, 0, 16));
+	munmap(r->mem, r->pages * PAGE);
+	r->mem = NULL;
+	EXPECT_EQ(-1, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(0, fcntl(r->fd, F_GET_SEALS));
+	EXPECT_EQ(1, rig_reachable(r, 0, 0, 16));
+	EXPECT_EQ(16 * PAGE, mdma_unmap_all(m));
+	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	/* nothing can be punched now, and reading is still fine */
+	EXPECT_EQ(-EPERM, punch(r->fd, 0, 1));
+	EXPECT_EQ(0, mdma_map(m, r->fd, 0, iova_of(m, 0), 16 * PAGE,
+			      VFIO_MDMA_MAP_FLAG_READ));
+	EXPECT_EQ(1, rig_reachable(r, 0, 0, 16));
+}
+
+/* Seals against growing and shrinking are heard before any consumer is. */
+TEST_F_TIMEOUT(hazards, size_seals, 60)
+{
+	struct rig *r = &self->r;
+
+	ASSERT_EQ(0, ftruncate(r->fd, 16 * PAGE));
+	ASSERT_EQ(0, grow(r->fd, 0, 8));
+	ASSERT_EQ(0, rig_map(r, 0, 0, 32));
+	ASSERT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK));
+	EXPECT_EQ(-EPERM, grow(r->fd, 12, 8));
+	EXPECT_EQ(-1, ftruncate(r->fd, 4 * PAGE));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(8, rig_reachable(r, 0, 0, 32));
+	EXPECT_EQ(8, allocated(r->fd));
+	EXPECT_EQ(0, punch(r->fd, 0, 4));
+	EXPECT_EQ(4, rig_reachable(r, 0, 0, 32));
+}
+
+/* A child has the device, and is killed at the worst moment. */
+TEST_F_TIMEOUT(hazards, killed_during_dma, 180)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	int pipefd[2], status, round;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, grow(r->fd, 0, 64));
+	for (round = 0; round < 2; round++) {
+		mdma_close(m);
+		fill(at(r, 0), 0);
+		ASSERT_EQ(0, pipe(pipefd));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			if (!mdma_open_group(m) && !rig_map(r, 0, 0, 64) &&
+			    (round || !mdma_start(m, iova_of(m, 0), iova_of(m, 32),
+						  m->info.max_copy)))
+				c = write(pipefd[1], "!", 1);
+			/* in a fault, or in the kernel with the file's lock */
+			for (; round;) {
+				punch(r->fd, 1, 32);
+				grow(r->fd, 1, 32);
+			}
+			pause();
+			_exit(1);
+		}
+		close(pipefd[1]);
+		ASSERT_EQ(1, read(pipefd[0], &c, 1));
+		close(pipefd[0]);
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFSIGNALED(status));
+
+		EXPECT_EQ(0, consumers_of(r->fd));
+		ASSERT_EQ(0, grow(r->fd, 0, 64));
+		ASSERT_EQ(0, rig_map(r, 1, 0, 64));
+		EXPECT_EQ(64, rig_reachable(r, 1, 0, 64));
+		EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 1, 0, 2, 64));
+		ASSERT_EQ(0, mdma_open_group(m));
+		EXPECT_EQ(0, rig_reachable(r, 0, 0, 64));
+		ASSERT_EQ(0, rig_map(r, 0, 0, 64));
+		EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 3, 64));
+		EXPECT_EQ(64 * PAGE, mdma_unmap_all(&r->dev[1]));
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Getting at an mdma instance from user space: create it through sysfs, open it
+ * through VFIO, map memfds, have it copy. Used by the demo and by the selftests.
+ *
+ * Functions return 0 or a value, or a negative errno.
+ */
+#ifndef MDMA_UTIL_H
+#define MDMA_UTIL_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/vfio.h>
+#include <linux/vfio_mdma.h>
+
+#ifndef VFIO_DEVICE_BIND_IOMMUFD
+struct vfio_device_bind_iommufd {
+	__u32	argsz;
+	__u32	flags;
+	__s32	iommufd;
+	__u32	out_devid;
+};
+
+#define VFIO_DEVICE_BIND_IOMMUFD	_IO(VFIO_TYPE, VFIO_BASE + 18)
+#endif
+
+#define MDMA_TYPES	"/sys/class/mdev_bus/*/mdev_supported_types/mdma-*"
+#define MDMA_DEVICES	"/sys/bus/mdev/devices"
+
+/* The UUIDs of our instances begin with "mdma", so that we find what is left */
+#define MDMA_UUID	"6d646d61-"
+
+/*
+ * How long any copy may take, in seconds. A page is four transfers of 100 ms;
+ * this leaves room for the copies of other instances and for a slow emulator.
+ */
+#define MDMA_PATIENCE	60
+
+struct mdma {
+	char	uuid[37];
+	int	container, group;	/* opened by group, or */
+	int	iommufd;		/* opened by character device */
+	int	fd;			/* the VFIO device */
+	__u64	regs;			/* where its registers are in fd */
+	struct vfio_mdma_info info;
+};
+
+#define MDMA_INIT	{ .container = -1, .group = -1, .iommufd = -1, .fd = -1 }
+
+static inline int mdma_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* The first line of a file, without its end. */
+static inline int mdma_read_file(const char *path, char *text, size_t size)
+{
+	FILE *file = fopen(path, "re");
+	int ret = 0;
+
+	if (!file)
+		return -errno;
+	if (!fgets(text, size, file))
+		ret = -EIO;
+	else
+		text[strcspn(text, "\n")] = '\0';
+	fclose(file);
+	return ret;
+}
+
+/* The sysfs directory of the type of mdev that the engine offers. */
+static inline int mdma_type(char *path, size_t size)
+{
+	glob_t found;
+	int ret = 0;
+
+	if (glob(MDMA_TYPES, 0, NULL, &found))
+		return -ENODEV;
+	if ((size_t)snprintf(path, size, "%s", found.gl_pathv[0]) >= size)
+		ret = -ENAMETOOLONG;
+	globfree(&found);
+	return ret;
+}
+
+/* How many more instances can be created. */
+static inline int mdma_available(void)
+{
+	char path[PATH_MAX], text[32];
+	int ret;
+
+	ret = mdma_type(path, sizeof(path) - 32);
+	if (ret)
+		return ret;
+	strcat(path, "/available_instances");
+	ret = mdma_read_file(path, text, sizeof(text));
+	return ret ? ret : atoi(text);
+}
+
+static inline int mdma_create(struct mdma *m)
+{
+	char path[PATH_MAX], uuid[37];
+	int ret;
+
+	ret = mdma_type(path, sizeof(path) - 32);
+	if (ret)
+		return ret;
+	ret = mdma_read_file("/proc/sys/kernel/random/uuid", uuid, sizeof(uuid));
+	if (ret)
+		return ret;
+	memcpy(uuid, MDMA_UUID, strlen(MDMA_UUID));
+	strcat(path, "/create");
+	ret = mdma_write_file(path, uuid);
+	if (!ret)
+		strcpy(m->uuid, uuid);
+	return ret;
+}
+
+static inline int mdma_remove_uuid(const char *uuid)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/remove", uuid);
+	return mdma_write_file(path, "1");
+}
+
+/* Nobody may have it open: the kernel would wait for that. */
+static inline int mdma_remove(struct mdma *m)
+{
+	int ret = 0;
+
+	if (m->uuid[0])
+		ret = mdma_remove_uuid(m->uuid);
+	m->uuid[0] = '\0';
+	return ret;
+}
+
+/* Remove the instances that earlier programs, killed in between, left behind. */
+static inline void mdma_remove_stale(void)
+{
+	DIR *dir = opendir(MDMA_DEVICES);
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)))
+		if (!strncmp(entry->d_name, MDMA_UUID, strlen(MDMA_UUID)))
+			mdma_remove_uuid(entry->d_name);
+	closedir(dir);
+}
+
+static inline void mdma_close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static inline void mdma_close(struct mdma *m)
+{
+	mdma_close_fd(&m->fd);
+	mdma_close_fd(&m->group);
+	mdma_close_fd(&m->container);
+	mdma_close_fd(&m->iommufd);
+}
+
+/* The two steps that follow once the device is open in whichever way. */
+static inline int mdma_opened(struct mdma *m)
+{
+	struct vfio_region_info region = {
+		.argsz = sizeof(region),
+		.index = VFIO_MDMA_REGION_INDEX,
+	};
+
+	m->info = (struct vfio_mdma_info){ .argsz = sizeof(m->info) };
+	if (ioctl(m->fd, VFIO_DEVICE_GET_REGION_INFO, &region) ||
+	    ioctl(m->fd, VFIO_MDMA_GET_INFO, &m->info))
+		return -errno;
+	m->regs = region.offset;
+	return 0;
+}
+
+/*
+ * By group: put the instance's group into a container, and ask the group for
+ * the device. A VFIO container insists on an IOMMU type, although nothing of
+ * this device is ever mapped through the container.
+ */
+static inline int mdma_open_group(struct mdma *m)
+{
+	char path[PATH_MAX], link[PATH_MAX] = "";
+	int ret;
+
+	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/iommu_group", m->uuid);
+	if (readlink(path, link, sizeof(link) - 1) < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/dev/vfio/%.16s", strrchr(link, '/') + 1);
+
+	m->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (m->container < 0)
+		goto err;
+	m->group = open(path, O_RDWR | O_CLOEXEC);
+	if (m->group < 0)
+		goto err;
+	if (ioctl(m->group, VFIO_GROUP_SET_CONTAINER, &m->container) ||
+	    ioctl(m->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		goto err;
+	m->fd = ioctl(m->group, VFIO_GROUP_GET_DEVICE_FD, m->uuid);
+	if (m->fd < 0)
+		goto err;
+	ret = mdma_opened(m);
+	if (!ret)
+		return 0;
+	mdma_close(m);
+	return ret;
+err:
+	ret = -errno;
+	mdma_close(m);
+	return ret;
+}
+
+/* By character device, which must be bound to an iommufd before it is used. */
+static inline int mdma_open_cdev(struct mdma *m)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	char path[PATH_MAX];
+	glob_t found;
+	int ret;
+
+	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/vfio-dev/vfio*", m->uuid);
+	if (glob(path, 0, NULL, &found))
+		return -ENODEV;
+	snprintf(path, sizeof(path), "/dev/vfio/devices/%.32s",
+		 strrchr(found.gl_pathv[0], '/') + 1);
+	globfree(&found);
+
+	m->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (m->iommufd < 0)
+		goto err;
+	m->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (m->fd < 0)
+		goto err;
+	bind.iommufd = m->iommufd;
+	if (ioctl(m->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
+		goto err;
+	ret = mdma_opened(m);
+	if (!ret)
+		return 0;
+	mdma_close(m);
+	return ret;
+err:
+	ret = -errno;
+	mdma_close(m);
+	return ret;
+}
+
+#define MDMA_RW	(VFIO_MDMA_MAP_FLAG_READ | VFIO_MDMA_MAP_FLAG_WRITE)
+
+static inline int mdma_map(struct mdma *m, int fd, __u64 offset, __u64 iova,
+			   __u64 size, __u32 flags)
+{
+	struct vfio_mdma_map map = {
+		.argsz = sizeof(map),
+		.flags = flags,
+		.fd = fd,
+		.offset = offset,
+		.iova = iova,
+		.size = size,
+	};
+
+	return ioctl(m->fd, VFIO_MDMA_MAP, &map) ? -errno : 0;
+}
+
+/* How many bytes were unmapped. */
+static inline __s64 mdma_unmap(struct mdma *m, __u64 iova, __u64 size)
+{
+	struct vfio_mdma_unmap unmap = {
+		.argsz = sizeof(unmap),
+		.iova = iova,
+		.size = size,
+	};
+
+	return ioctl(m->fd, VFIO_MDMA_UNMAP, &unmap) ? -errno : (__s64)unmap.size;
+}
+
+static inline __s64 mdma_unmap_all(struct mdma *m)
+{
+	struct vfio_mdma_unmap unmap = {
+		.argsz = sizeof(unmap),
+		.flags = VFIO_MDMA_UNMAP_FLAG_ALL,
+	};
+
+	return ioctl(m->fd, VFIO_MDMA_UNMAP, &unmap) ? -errno : (__s64)unmap.size;
+}
+
+/* What is mapped (or present, with the flag) from @iova on; fills @q. */
+static inline int mdma_query(struct mdma *m, __u64 iova, __u32 flags,
+			     struct vfio_mdma_query *q)
+{
+	*q = (struct vfio_mdma_query){
+		.argsz = sizeof(*q),
+		.flags = flags,
+		.iova = iova,
+	};
+	return ioctl(m->fd, VFIO_MDMA_QUERY, q) ? -errno : 0;
+}
+
+/* Of @count pages from @iova on, which ones the device can reach: their number. */
+static inline int mdma_present(struct mdma *m, __u64 iova, size_t count,
+			       unsigned char *present)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	__u64 end = iova + count * page, at = iova;
+	struct vfio_mdma_query q;
+	int ret, sum = 0;
+
+	memset(present, 0, count);
+	while (at < end) {
+		ret = mdma_query(m, at, VFIO_MDMA_QUERY_FLAG_PRESENT, &q);
+		if (ret == -ENOENT || (!ret && q.iova >= end))
+			break;
+		if (ret)
+			return ret;
+		for (at = q.iova; at < q.iova + q.size && at < end; at += page) {
+			present[(at - iova) / page] = 1;
+			sum++;
+		}
+	}
+	return sum;
+}
+
+static inline int mdma_reg_write(struct mdma *m, int reg, const void *value,
+				 size_t size)
+{
+	ssize_t ret = pwrite(m->fd, value, size, m->regs + reg);
+
+	return ret < 0 ? -errno : ret == (ssize_t)size ? 0 : -EIO;
+}
+
+static inline int mdma_reg_read(struct mdma *m, int reg, void *value, size_t size)
+{
+	ssize_t ret = pread(m->fd, value, size, m->regs + reg);
+
+	return ret < 0 ? -errno : ret == (ssize_t)size ? 0 : -EIO;
+}
+
+static inline int mdma_status(struct mdma *m)
+{
+	__u32 status;
+	int ret;
+
+	ret = mdma_reg_read(m, VFIO_MDMA_REG_STATUS, &status, sizeof(status));
+	return ret ? ret : (int)status;
+}
+
+/* Queue a copy. */
+static inline int mdma_start(struct mdma *m, __u64 src, __u64 dst, __u64 len)
+{
+	__u32 ctrl = VFIO_MDMA_CTRL_START;
+	int ret;
+
+	ret = mdma_reg_write(m, VFIO_MDMA_REG_SRC, &src, sizeof(src));
+	if (!ret)
+		ret = mdma_reg_write(m, VFIO_MDMA_REG_DST, &dst, sizeof(dst));
+	if (!ret)
+		ret = mdma_reg_write(m, VFIO_MDMA_REG_LEN, &len, sizeof(len));
+	if (!ret)
+		ret = mdma_reg_write(m, VFIO_MDMA_REG_CTRL, &ctrl, sizeof(ctrl));
+	return ret;
+}
+
+/* Wait until the copy has ended: VFIO_MDMA_STATUS_DONE, _FAULT or _ERROR. */
+static inline int mdma_wait(struct mdma *m)
+{
+	const struct timespec tick = { .tv_nsec = 1000000 };
+	struct timespec start, now;
+	int ret;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while ((ret = mdma_status(m)) == VFIO_MDMA_STATUS_BUSY) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > MDMA_PATIENCE)
+			return -ETIMEDOUT;
+		nanosleep(&tick, NULL);
+	}
+	return ret;
+}
+
+static inline int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len)
+{
+	int ret = mdma_start(m, src, dst, len);
+
+	return ret ? ret : mdma_wait(m);
+}
+
+/*
+ * How many faults the IOMMU has reported: interrupts on the dmar* lines of
+ * /proc/interrupts, one per faulting transfer on VT-d. -ENODEV where there is
+ * no such line: other IOMMUs, as emulated, do not count their faults.
+ */
+static inline long mdma_iommu_faults(void)
+{
+	FILE *file = fopen("/proc/interrupts", "re");
+	char *line = NULL, *at, *end;
+	long sum = -ENODEV, count;
+	size_t size = 0;
+
+	if (!file)
+		return -errno;
+	while (getline(&line, &size, file) > 0) {
+		if (!strstr(line, " dmar"))
+			continue;
+		if (sum < 0)
+			sum = 0;
+		at = strchr(line, ':');
+		for (at = at ? at + 1 : line; ; at = end) {
+			count = strtol(at, &end, 10);
+			/* a column that is not a number, or begins with one */
+			if (end == at || (*end != ' ' && *end != '\t'))
+				break;
+			sum += count;
+		}
+	}
+	free(line);
+	fclose(file);
+	return sum;
+}
+
+#endif /* MDMA_UTIL_H */

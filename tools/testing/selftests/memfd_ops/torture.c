@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Threads that do everything at once, at random, to one file and two devices.
+ * After each hole no translation may be left in it; now and then, and at the
+ * end, all stands still, and the devices must reach what the file has.
+ *
+ * MEMFD_OPS_SEED=n repeats a run's choices, though not the threads' timing.
+ * MEMFD_OPS_SECONDS=n sets how long each of the two tests runs.
+ *
+ * In the first test, regions of the file have a lock each, held from before pages of a region
+ * come or go until what was to be seen of that has been looked at. The devices
+ * have a few slots to map a window at, each with a lock likewise. In the last,
+ * there are no locks: in each round a few things are done to the same pages at
+ * the same time, and when all are done devices and file must agree.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "test_util.h"
+#include "../kselftest_harness.h"
+
+#define THREADS		6
+#define REGIONS		16
+#define SLOTS		3	/* of each device */
+
+struct slot {
+	pthread_rwlock_t lock;
+	struct mdma *dev;
+	__u64 iova;
+	size_t first, pages;	/* pages is 0 if nothing is mapped */
+};
+
+struct torture {
+	struct rig *r;
+	size_t region;		/* pages of each */
+	pthread_mutex_t regions[REGIONS];
+	struct slot slots[2 * SLOTS];
+	pthread_mutex_t engines[2];
+	pthread_rwlock_t world;	/* for writing: everything stands still */
+	atomic_bool stop;
+	atomic_int wrong;
+	atomic_long done[6], faults;
+	atomic_long kept;	/* holes in huge folios that were busy: zeroed */
+	unsigned int seed;
+	bool huge;
+};
+
+struct worker {
+	struct torture *t;
+	pthread_t thread;
+	__u64 random;
+};
+
+static __u64 pick(struct worker *w, __u64 below)
+{
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return w->random % below;
+}
+
+#define WRONG(t, fmt, ...) do {					\
+	note("WRONG: " fmt, ##__VA_ARGS__);			\
+	(t)->wrong++;						\
+} while (0)
+
+/* Nothing of these pages may be reached through any slot. */
+static void must_be_gone(struct torture *t, size_t first, size_t pages)
+{
+	struct vfio_mdma_query q;
+	struct slot *s;
+	size_t from, to;
+	int ret;
+
+	for (s = t->slots; s < t->slots + 2 * SLOTS; s++) {
+		pthread_rwlock_rdlock(&s->lock);
+		from = s->first > first ? s->first : first;
+		to = s->first + s->pages < first + pages ? s->first + s->pages :
+							    first + pages;
+		if (s->pages && from < to) {
+			ret = mdma_query(s->dev, s->iova + (from - s->first) * PAGE,
+					 VFIO_MDMA_QUERY_FLAG_PRESENT, &q);
+			if (!ret && q.iova < s->iova + (to - s->first) * PAGE)
+				WRONG(t, "punched %zu-%zu, iova 0x%llx leads to page %llu",
+				      first, first + pages - 1, q.iova, q.offset / PAGE);
+			else if (ret && ret != -ENOENT)
+				WRONG(t, "query: %s", strerror(-ret));
+		}
+		pthread_rwlock_unlock(&s->lock);
+	}
+}
+
+/* All of these pages must be reached, through every slot that covers them. */
+static void must_be_there(struct torture *t, size_t first, size_t pages)
+{
+	struct vfio_mdma_query q;
+	struct slot *s;
+	__u64 iova;
+	size_t from, to;
+	int ret;
+
+	for (s = t->slots; s < t->slots + 2 * SLOTS; s++) {
+		pthread_rwlock_rdlock(&s->lock);
+		from = s->first > first ? s->first : first;
+		to = s->first + s->pages < first + pages ? s->first + s->pages :
+							    first + pages;
+		if (s->pages && from < to) {
+			iova = s->iova + (from - s->first) * PAGE;
+			ret = mdma_query(s->dev, iova, VFIO_MDMA_QUERY_FLAG_PRESENT, &q);
+			if (ret || q.iova != iova || q.size < (to - from) * PAGE)
+				WRONG(t, "added %zu-%zu, but not all is mapped at 0x%llx",
+				      from, to - 1, iova);
+		}
+		pthread_rwlock_unlock(&s->lock);
+	}
+}
+
+static void punch_or_fill(struct worker *w, bool fill_it)
+{
+	struct torture *t = w->t;
+	size_t region = pick(w, REGIONS);
+	size_t first = pick(w, t->region), pages, i;
+	int fd = t->r->fd, ret;
+	unsigned char buf[PAGE];
+
+	pages = 1 + pick(w, t->region - first < 64 ? t->region - first : 64);
+	if (!pick(w, 4)) {
+		first = 0;
+		pages = t->region;
+	}
+	first += region * t->region;
+	pthread_mutex_lock(&t->regions[region]);
+	if (!fill_it) {
+		ret = pick(w, 2) ? punch(fd, first, pages) :
+		      madvise(at(t->r, first), pages * PAGE, MADV_REMOVE) ? -errno : 0;
+		if (ret)
+			WRONG(t, "punch: %s", strerror(-ret));
+		else if (!in_core_pages(at(t->r, first), pages))
+			must_be_gone(t, first, pages);
+		else if (t->huge && all(at(t->r, first), pages * PAGE, 0))
+			t->kept++;
+		else
+			WRONG(t, "punched %zu-%zu, and not all is gone", first,
+			      first + pages - 1);
+	} else {
+		switch (pick(w, 4)) {
+		case 0:
+			ret = grow(fd, first, pages);
+			break;
+		case 1:
+			memset(buf, region, sizeof(buf));
+			for (i = 0; i < pages && i < 16; i++)
+				if (pwrite(fd, buf, PAGE, (first + i) * PAGE) != PAGE)
+					WRONG(t, "pwrite: %m");
+			pages = i;
+			ret = 0;
+			break;
+		case 2:
+			pages = pages < 16 ? pages : 16;
+			for (i = 0; i < pages; i++)
+				at(t->r, first + i)[i] = region;
+			ret = 0;
+			break;
+		default:
+			pages = pages < 16 ? pages : 16;
+			for (i = 0; i < pages; i++)
+				(void)*(volatile unsigned char *)at(t->r, first + i);
+			ret = 0;
+			break;
+		}
+		if (ret)
+			WRONG(t, "fallocate: %s", strerror(-ret));
+		else
+			must_be_there(t, first, pages);
+	}
+	pthread_mutex_unlock(&t->regions[region]);
+}
+
+static void remap(struct worker *w)
+{
+	struct torture *t = w->t;
+	struct slot *s = &t->slots[pick(w, 2 * SLOTS)];
+	size_t pages;
+	long long ret;
+
+	pthread_rwlock_wrlock(&s->lock);
+	if (s->pages) {
+		ret = mdma_unmap(s->dev, s->iova, s->pages * PAGE);
+		if (ret != (long long)(s->pages * PAGE))
+			WRONG(t, "unmap: %lld", ret);
+		s->pages = 0;
+	} else {
+		s->first = pick(w, t->r->pages - 1);
+		/* at a huge page's place, or not */
+		if (t->huge && pick(w, 2))
+			s->first &= ~(HUGE_PAGES - 1);
+		pages = 1 + pick(w, t->r->pages - s->first);
+		ret = mdma_map(s->dev, t->r->fd, s->first * PAGE, s->iova, pages * PAGE,
+			       MDMA_RW);
+		if (ret)
+			WRONG(t, "map: %s", strerror(-ret));
+		else
+			s->pages = pages;
+	}
+	pthread_rwlock_unlock(&s->lock);
+}
+
+/* Within a region that is locked, so that it must work and the bytes be right. */
+static void copy_in_region(struct worker *w)
+{
+	struct torture *t = w->t;
+	size_t n = pick(w, 2 * SLOTS), region = pick(w, REGIONS);
+	size_t from = region * t->region, to = from + t->region - 1, len = 64, j;
+	struct slot *s = &t->slots[n];
+	bool covered, there = pick(w, 4);
+	int ret;
+
+	pthread_mutex_lock(&t->regions[region]);
+	pthread_rwlock_rdlock(&s->lock);
+	pthread_mutex_lock(&t->engines[n / SLOTS]);
+	covered = s->pages && s->first <= from && s->first + s->pages > to;
+	if (covered) {
+		for (j = 0; j < len; j++) {
+			at(t->r, from)[j] = pick(w, 256);
+			at(t->r, to)[j] = ~at(t->r, from)[j];
+		}
+		if (!there && punch(t->r->fd, from, 1))
+			WRONG(t, "punch: %m");
+		ret = mdma_copy(s->dev, s->iova + (from - s->first) * PAGE,
+				s->iova + (to - s->first) * PAGE, len);
+		if (ret != (there ? VFIO_MDMA_STATUS_DONE : VFIO_MDMA_STATUS_FAULT))
+			WRONG(t, "copy of a page that is %s: %d", there ? "there" : "gone",
+			      ret);
+		else if (there && memcmp(at(t->r, from), at(t->r, to), len))
+			WRONG(t, "copy: other bytes");
+		t->faults += !there;
+	}
+	pthread_mutex_unlock(&t->engines[n / SLOTS]);
+	pthread_rwlock_unlock(&s->lock);
+	pthread_mutex_unlock(&t->regions[region]);
+}
+
+/* While others take the pages away: how it ends is open, but not that it ends. */
+static void copy_anything(struct worker *w)
+{
+	struct torture *t = w->t;
+	size_t n = pick(w, 2 * SLOTS);
+	struct slot *s = &t->slots[n];
+	__u64 from, to;
+	int ret;
+
+	pthread_rwlock_rdlock(&s->lock);
+	pthread_mutex_lock(&t->engines[n / SLOTS]);
+	if (s->pages > 1) {
+		from = pick(w, s->pages / 2);
+		to = s->pages / 2 + pick(w, s->pages - s->pages / 2);
+		ret = mdma_copy(s->dev, s->iova + from * PAGE, s->iova + to * PAGE, 64);
+		if (ret != VFIO_MDMA_STATUS_DONE && ret != VFIO_MDMA_STATUS_FAULT)
+			WRONG(t, "copy: %d", ret);
+	}
+	pthread_mutex_unlock(&t->engines[n / SLOTS]);
+	pthread_rwlock_unlock(&s->lock);
+}
+
+static void disturb(struct worker *w)
+{
+	struct torture *t = w->t;
+	size_t region = pick(w, REGIONS);
+	void *addr = at(t->r, region * t->region);
+
+	switch (pick(w, 4)) {
+	case 0:
+		mdma_write_file("/proc/sys/vm/compact_memory", "1");
+		break;
+	case 1:
+		mdma_write_file("/proc/sys/vm/drop_caches", "3");
+		break;
+	case 2:
+		madvise(addr, t->region * PAGE, MADV_PAGEOUT);
+		break;
+	default:
+		/* fills holes, so the region must be ours; and it must be a huge page */
+		pthread_mutex_lock(&t->regions[region]);
+		if (t->huge)
+			madvise(addr, HUGE, MADV_COLLAPSE);
+		pthread_mutex_unlock(&t->regions[region]);
+		break;
+	}
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct torture *t = w->t;
+	unsigned int what;
+
+	while (!t->stop && !t->wrong) {
+		pthread_rwlock_rdlock(&t->world);
+		what = pick(w, 100);
+		if (what < 40) {
+			punch_or_fill(w, true);
+			t->done[0]++;
+		} else if (what < 75) {
+			punch_or_fill(w, false);
+			t->done[1]++;
+		} else if (what < 90) {
+			remap(w);
+			t->done[2]++;
+		} else if (what < 93) {
+			copy_in_region(w);
+			t->done[3]++;
+		} else if (what < 96) {
+			copy_anything(w);
+			t->done[4]++;
+		} else {
+			disturb(w);
+			t->done[5]++;
+		}
+		pthread_rwlock_unlock(&t->world);
+	}
+	return NULL;
+}
+
+/* With all standing still. */
+static void compare(struct torture *t)
+{
+	struct slot *s;
+
+	for (s = t->slots; s < t->slots + 2 * SLOTS; s++) {
+		if (s->pages && differences(s->dev, s->iova, t->r->fd, t->r->mem,
+					    s->first, s->pages))
+			WRONG(t, "slot %td differs", s - t->slots);
+		if (!s->pages && reachable(s->dev, s->iova, 64))
+			WRONG(t, "slot %td is not empty", s - t->slots);
+	}
+}
+
+static long number(const char *name, long otherwise)
+{
+	const char *value = getenv(name);
+
+	return value ? atol(value) : otherwise;
+}
+
+static void torture(struct __test_metadata *_metadata, struct rig *r, bool huge)
+{
+	pthread_rwlockattr_t attr;
+	struct worker workers[THREADS];
+	struct timespec start, now;
+	struct torture *t;
+	long seconds = number("MEMFD_OPS_SECONDS", huge ? 10 : 20);
+	int i;
+
+	t = calloc(1, sizeof(*t));
+	t->r = r;
+	t->huge = huge;
+	t->region = r->pages / REGIONS;
+	clock_gettime(CLOCK_REALTIME, &now);
+	t->seed = number("MEMFD_OPS_SEED", now.tv_nsec / 1000 ^ now.tv_sec);
+	note("seed %u: MEMFD_OPS_SEED=%u repeats it", t->seed, t->seed);
+
+	/* who waits for all to stand still must get it */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr,
+				      PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&t->world, &attr);
+	for (i = 0; i < REGIONS; i++)
+		pthread_mutex_init(&t->regions[i], NULL);
+	for (i = 0; i < 2; i++)
+		pthread_mutex_init(&t->engines[i], NULL);
+	for (i = 0; i < 2 * SLOTS; i++) {
+		pthread_rwlock_init(&t->slots[i].lock, &attr);
+		t->slots[i].dev = &r->dev[i / SLOTS];
+		/* slots lie side by side; one of them is not aligned */
+		t->slots[i].iova = iova_of(t->slots[i].dev, 0) +
+				   (i % SLOTS) * 2 * r->pages * PAGE +
+				   (i % SLOTS == 1 ? PAGE : 0);
+	}
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (i = 0; i < THREADS; i++) {
+		workers[i].t = t;
+		workers[i].random = t->seed * 0x9e3779b97f4a7c15ULL + i + 1;
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, work, &workers[i]));
+	}
+	do {
+		struct timespec pause = { .tv_sec = 3 };
+
+		nanosleep(&pause, NULL);
+		pthread_rwlock_wrlock(&t->world);
+		compare(t);
+		pthread_rwlock_unlock(&t->world);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (now.tv_sec - start.tv_sec < seconds && !t->wrong);
+	t->stop = true;
+	for (i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	compare(t);
+	note("%ld fills, %ld holes, %ld (un)maps, %ld+%ld copies (%ld to fail), %ld others",
+	     (long)t->done[0], (long)t->done[1], (long)t->done[2], (long)t->done[3],
+	     (long)t->done[4], (long)t->faults, (long)t->done[5]);
+	if (huge)
+		note("%ld holes were zeroed, not freed: their huge folio could not be split",
+		     (long)t->kept);
+	EXPECT_EQ(0, t->wrong)
+		TH_LOG("with MEMFD_OPS_SEED=%u", t->seed);
+	/* it was not the test itself that stood still */
+	for (i = 0; i < 6; i++)
+		EXPECT_LT(0, t->done[i]);
+	for (i = 0; i < 2; i++)
+		EXPECT_LE(0, mdma_unmap_all(&r->dev[i]));
+	EXPECT_EQ(0, consumers_of(r->fd));
+	free(t);
+}
+
+FIXTURE(torture)
+{
+	struct rig r;
+};
+
+FIXTURE_SETUP(torture)
+{
+}
+
+FIXTURE_TEARDOWN(torture)
+{
+	rig_teardown(&self->r);
+}
+
+TEST_F_TIMEOUT(torture, small_pages, 300)
+{
+	ASSERT_EQ(0, rig_setup(&self->r, HUGE_PAGES));
+	rig_stay_on_one_cpu(false);
+	ASSERT_EQ(0, rig_keep_followed(&self->r));
+	ASSERT_EQ(0, rig_swap(&self->r));
+	torture(_metadata, &self->r, false);
+}
+
+TEST_F_TIMEOUT(torture, huge_pages, 300)
+{
+	ASSERT_EQ(0, rig_setup(&self->r, REGIONS * HUGE_PAGES));
+	if (rig_thp(&self->r, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	rig_stay_on_one_cpu(false);
+	ASSERT_EQ(0, rig_keep_followed(&self->r));
+	torture(_metadata, &self->r, true);
+}
+
+#define RACERS		3
+#define TRACK		24	/* pages that they race for */
+
+enum act { PUNCH, REMOVE, FALLOCATE, PWRITE, STORE, LOAD, MAP, NR_ACTS };
+
+static const char * const act_names[] = {
+	"punch", "MADV_REMOVE", "fallocate", "pwrite", "store", "load", "map",
+};
+
+struct race {
+	struct rig *r;
+	pthread_barrier_t start, end;
+	bool stop;
+	struct racer {
+		struct race *race;
+		struct worker w;
+		enum act act;
+		size_t first, pages;
+		unsigned int delay;
+		int ret;
+	} racers[RACERS];
+	bool mapped[RACERS];	/* each racer has its own IOVAs to map the track at */
+};
+
+static __u64 track_iova(struct rig *r, int i)
+{
+	return iova_of(&r->dev[i % 2], i * HUGE_PAGES);
+}
+
+static int act(struct race *race, struct racer *me, int i)
+{
+	unsigned char *addr = at(race->r, me->first);
+	struct mdma *m = &race->r->dev[i % 2];
+	size_t size = me->pages * PAGE, j;
+	int fd = race->r->fd;
+	__s64 ret;
+
+	switch (me->act) {
+	case PUNCH:
+		return punch(fd, me->first, me->pages);
+	case REMOVE:
+		return madvise(addr, size, MADV_REMOVE) ? -errno : 0;
+	case FALLOCATE:
+		return grow(fd, me->first, me->pages);
+	case PWRITE:
+		for (j = 0; j < me->pages; j++)
+			if (pwrite(fd, "x", 1, (me->first + j) * PAGE) != 1)
+				return -errno;
+		return 0;
+	case STORE:
+		for (j = 0; j < size; j += PAGE)
+			*(volatile unsigned char *)(addr + j) = 1;
+		return 0;
+	case LOAD:
+		for (j = 0; j < size; j += PAGE)
+			(void)*(volatile unsigned char *)(addr + j);
+		return 0;
+	case MAP:
+		if (race->mapped[i])
+			ret = mdma_unmap(m, track_iova(race->r, i), TRACK * PAGE);
+		else
+			ret = mdma_map(m, fd, 0, track_iova(race->r, i), TRACK * PAGE,
+				       MDMA_RW);
+		race->mapped[i] = !race->mapped[i];
+		return ret < 0 ? ret : 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static void *racer(void *arg)
+{
+	struct racer *me = arg;
+	struct race *race = me->race;
+	volatile unsigned int i;
+
+	for (;;) {
+		pthread_barrier_wait(&race->start);
+		if (race->stop)
+			return NULL;
+		for (i = 0; i < me->delay; i++)
+			;
+		me->ret = act(race, me, me - race->racers);
+		pthread_barrier_wait(&race->end);
+	}
+}
+
+/* How many pages a device has and the file has not, or the other way round. */
+static int disagreements(struct race *race, int i)
+{
+	unsigned char have[TRACK], present[TRACK];
+	struct rig *r = race->r;
+	int sum = 0, j;
+
+	if (mincore(r->mem, TRACK * PAGE, have) ||
+	    mdma_present(&r->dev[i % 2], track_iova(r, i), TRACK, present) < 0)
+		return -1;
+	for (j = 0; j < TRACK; j++)
+		sum += present[j] != (race->mapped[i] && (have[j] & 1));
+	return sum;
+}
+
+TEST_F_TIMEOUT(torture, races, 300)
+{
+	unsigned int seed, round = 0, full = 0;
+	struct worker w = { };
+	pthread_t threads[RACERS];
+	struct timespec start, now;
+	struct race race = { };
+	int i, bad = 0;
+
+	ASSERT_EQ(0, rig_setup(&self->r, TRACK));
+	rig_stay_on_one_cpu(false);
+	ASSERT_EQ(0, rig_keep_followed(&self->r));
+	race.r = &self->r;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	seed = number("MEMFD_OPS_SEED", start.tv_nsec / 1000 ^ start.tv_sec);
+	note("seed %u: MEMFD_OPS_SEED=%u repeats it", seed, seed);
+	w.random = seed * 0x9e3779b97f4a7c15ULL + 1;
+	pthread_barrier_init(&race.start, NULL, RACERS + 1);
+	pthread_barrier_init(&race.end, NULL, RACERS + 1);
+	for (i = 0; i < RACERS; i++) {
+		race.racers[i].race = &race;
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, racer, &race.racers[i]));
+	}
+	do {
+		for (i = 0; i < RACERS; i++) {
+			struct racer *me = &race.racers[i];
+
+			me->act = pick(&w, NR_ACTS);
+			/* two in the same place are what this is about */
+			me->first = pick(&w, 2) ? 0 : pick(&w, TRACK);
+			me->pages = 1 + pick(&w, TRACK - me->first);
+			me->delay = pick(&w, 2) ? 0 : pick(&w, 3000);
+		}
+		pthread_barrier_wait(&race.start);
+		pthread_barrier_wait(&race.end);
+		for (i = 0; i < RACERS; i++) {
+			if (race.racers[i].ret || disagreements(&race, i))
+				bad++;
+			/* the IOMMU's own word, now and then: it is long */
+			if (round % 64 == 0 && race.mapped[i]) {
+				full++;
+				if (differences(&self->r.dev[i % 2],
+						track_iova(&self->r, i), self->r.fd,
+						self->r.mem, 0, TRACK))
+					bad++;
+			}
+		}
+		for (i = 0; bad && i < RACERS; i++)
+			note("round %u: %s %zu-%zu: %d, mapped %d, %d disagreements", round,
+			     act_names[race.racers[i].act], race.racers[i].first,
+			     race.racers[i].first + race.racers[i].pages - 1,
+			     race.racers[i].ret, race.mapped[i], disagreements(&race, i));
+		round++;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (!bad && now.tv_sec - start.tv_sec < number("MEMFD_OPS_SECONDS", 15));
+	race.stop = true;
+	pthread_barrier_wait(&race.start);
+	for (i = 0; i < RACERS; i++)
+		pthread_join(threads[i], NULL);
+	note("%u rounds, %u full comparisons", round, full);
+	EXPECT_EQ(0, bad)
+		TH_LOG("with MEMFD_OPS_SEED=%u", seed);
+}
+
+TEST_HARNESS_MAIN
