@@ -17,17 +17,22 @@ KUNIT_DEFINE_ACTION_WRAPPER(memfd_test_fput, fput, struct file *);
 KUNIT_DEFINE_ACTION_WRAPPER(memfd_test_kern_unmount, kern_unmount,
 			    struct vfsmount *);
 
-/* A shmem file of @pages pages, put when the test ends */
-static inline struct file *memfd_test_file(struct kunit *test, pgoff_t pages)
+/* Have a file that was just set up put when the test ends */
+static inline struct file *memfd_test_keep(struct kunit *test, struct file *file)
 {
-	struct file *file = shmem_file_setup("memfd_test", pages << PAGE_SHIFT,
-					     VM_NORESERVE);
-
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, memfd_test_fput,
 							   file));
 	file->f_flags |= O_LARGEFILE;
 	return file;
+}
+
+/* A shmem file of @pages pages, put when the test ends */
+static inline struct file *memfd_test_file(struct kunit *test, pgoff_t pages)
+{
+	return memfd_test_keep(test, shmem_file_setup("memfd_test",
+						      pages << PAGE_SHIFT,
+						      VM_NORESERVE));
 }
 
 /* The same, on a tmpfs that allocates huge folios where they fit */
@@ -37,7 +42,6 @@ static inline struct file *memfd_test_huge_file(struct kunit *test,
 	struct file_system_type *type = get_fs_type("tmpfs");
 	char opts[] = "huge=always";
 	struct vfsmount *mnt;
-	struct file *file;
 
 	KUNIT_ASSERT_NOT_NULL(test, type);
 	mnt = vfs_kern_mount(type, SB_KERNMOUNT, type->name, opts);
@@ -47,13 +51,9 @@ static inline struct file *memfd_test_huge_file(struct kunit *test,
 			kunit_add_action_or_reset(test, memfd_test_kern_unmount,
 						  mnt));
 
-	file = shmem_file_setup_with_mnt(mnt, "memfd_test", pages << PAGE_SHIFT,
-					 VM_NORESERVE);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, memfd_test_fput,
-							   file));
-	file->f_flags |= O_LARGEFILE;
-	return file;
+	return memfd_test_keep(test, shmem_file_setup_with_mnt(mnt, "memfd_test",
+							       pages << PAGE_SHIFT,
+							       VM_NORESERVE));
 }
 
 static inline int memfd_test_fallocate(struct file *file, pgoff_t start,
