@@ -617,6 +617,7 @@ static int memfd_populate_one(struct memfd_followers *fl,
 	switch (error) {
 	case -EAGAIN:
 	case -EEXIST:
+	case -EFAULT:
 	case -EINVAL:
 	case -EIO:
 	case -ENOENT:
@@ -830,6 +831,29 @@ void __memfd_poison_end(struct memfd_invalidation *inv)
  * shmem as a backing store
  */
 
+/*
+ * May all of a folio be mapped by who maps a page of it? An invalidation that
+ * is on the list was widened to whole folios before this one was there, maybe:
+ * then it does not tell who maps a page outside of its range. One that comes
+ * later will find the folio.
+ */
+static bool shmem_whole_folio(struct memfd_followers *fl, struct folio *folio)
+{
+	pgoff_t size = DIV_ROUND_UP(i_size_read(fl->inode), PAGE_SIZE);
+	bool invalidating;
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	if (!folio_test_large(folio))
+		return true;
+	if (folio_contain_hwpoisoned_page(folio) || folio_next_index(folio) > size)
+		return false;
+	spin_lock(&fl->lock);
+	invalidating = memfd_invalidating(fl, folio->index,
+					  folio_next_index(folio) - 1);
+	spin_unlock(&fl->lock);
+	return !invalidating;
+}
+
 static long shmem_get_lock_pfn(struct memfd_falloc_notifier *mn, pgoff_t index,
 			       unsigned int flags, int *order)
 {
@@ -856,10 +880,9 @@ static long shmem_get_lock_pfn(struct memfd_falloc_notifier *mn, pgoff_t index,
 		folio_put(folio);
 		return -EHWPOISON;
 	}
-	/* another page of the folio may have failed: no huge mapping then */
 	if (order)
-		*order = folio_contain_hwpoisoned_page(folio) ?
-			 0 : folio_order(folio);
+		*order = shmem_whole_folio(memfd_followers(inode->i_mapping), folio) ?
+			 folio_order(folio) : 0;
 	return page_to_pfn(page);
 }
 

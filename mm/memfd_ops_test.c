@@ -771,6 +771,45 @@ static void ranges_are_whole_folios(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1023UL, memfd_test_blocks(file));
 }
 
+/*
+ * A huge folio comes while a part of it is being invalidated, or the file ends
+ * in it: who maps the rest of it must not map it whole
+ */
+static void i1_order_is_of_what_may_be_mapped(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct memfd_invalidation inv;
+	int order = -1;
+	long pfn;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, 600);
+	KUNIT_ASSERT_EQ(test, 0,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1024, &bare_ops));
+	ctx->c[0].registered = true;
+
+	memfd_invalidate_begin(&inv, ctx->file->f_mapping, 300, 301);
+	pfn = mn->pfn_ops->get_lock_pfn(mn, 0, MEMFD_PFN_FILL, &order);
+	KUNIT_ASSERT_GT(test, pfn, 0);
+	KUNIT_EXPECT_EQ(test, HPAGE_PMD_ORDER, folio_order(pfn_folio(pfn)));
+	KUNIT_EXPECT_EQ(test, 0, order);
+	mn->pfn_ops->put_unlock_pfn(pfn);
+	memfd_invalidate_end(&inv);
+
+	pfn = mn->pfn_ops->get_lock_pfn(mn, 0, 0, &order);
+	KUNIT_ASSERT_GT(test, pfn, 0);
+	KUNIT_EXPECT_EQ(test, HPAGE_PMD_ORDER, order);
+	mn->pfn_ops->put_unlock_pfn(pfn);
+
+	pfn = mn->pfn_ops->get_lock_pfn(mn, 512, MEMFD_PFN_FILL, &order);
+	KUNIT_ASSERT_GT(test, pfn, 0);
+	KUNIT_EXPECT_EQ(test, HPAGE_PMD_ORDER, folio_order(pfn_folio(pfn)));
+	KUNIT_EXPECT_EQ(test, 0, order);
+	mn->pfn_ops->put_unlock_pfn(pfn);
+}
+
 /* Splitting drops what is past the end of the file, and tells nobody */
 static void i2_splitting_drops_nothing(struct kunit *test)
 {
@@ -832,6 +871,7 @@ static void i9_free_when_unused(struct kunit *test)
 static struct kunit_case memfd_ops_cases[] = {
 	KUNIT_CASE(register_refuses),
 	KUNIT_CASE(i1_told_before_pages_leave),
+	KUNIT_CASE(i1_order_is_of_what_may_be_mapped),
 	KUNIT_CASE(i2_splitting_drops_nothing),
 	KUNIT_CASE(i3_populated_when_initialised),
 	KUNIT_CASE(i4_populate_follows_each_way_in),

@@ -55,8 +55,10 @@ struct page;
  * @invalidate_page_range:
  *	Pages in the range are about to leave the file, or to be replaced. On
  *	return no translation to any of them may be left, in page tables or
- *	TLBs, and no reference be held on them. Cannot fail, and must not
- *	allocate. Must take the lock under which the consumer calls
+ *	TLBs, and no reference be held on them, but for a moment by who looked
+ *	one up and will not map it. (Then a huge folio that reaches across the
+ *	edge of a hole may be cleared there rather than split.) Cannot fail,
+ *	and must not allocate. Must take the lock under which the consumer calls
  *	memfd_read_retry(). A range never ends within a folio, unless the
  *	window does. Called with i_rwsem held, or with a folio lock, or both.
  * @invalidate_end:
@@ -117,8 +119,11 @@ struct memfd_falloc_notifier_ops {
  *	Looks up the page at @index, reads it back from swap and initialises
  *	it if need be, and returns its pfn with the folio locked and
  *	referenced: until put_unlock_pfn() the page stays where it is. @order,
- *	if not NULL, is set to the order of its folio. @flags is 0 or
- *	%MEMFD_PFN_FILL. May sleep.
+ *	if not NULL, is set to the order of its folio, or to 0 if not all of
+ *	that may be mapped: a page of it has failed, is behind the end of the
+ *	file, or is being invalidated by now. (What begins later, the consumer
+ *	will see for all of the folio.) @flags is 0 or %MEMFD_PFN_FILL. May
+ *	sleep.
  *
  *	Returns the pfn, or
  *	-EINVAL (@index outside the window, unknown flag), -ENOENT (a hole, and
