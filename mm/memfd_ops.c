@@ -212,8 +212,49 @@ static bool memfd_last_consumer(struct memfd_followers *fl)
 }
 
 /**
+ * memfd_ops_get - be ready for a registration with locks held
+ *
+ * The first consumer of all makes memfd_register_falloc_notifier() take the
+ * locks of CPU hotplug. Who registers with a lock held that is taken inside of
+ * those calls this before, without it.
+ *
+ * Context: may sleep.
+ */
+void memfd_ops_get(void)
+{
+	static_branch_deferred_inc(&memfd_ops_key);
+}
+EXPORT_SYMBOL_GPL(memfd_ops_get);
+
+/**
+ * memfd_ops_put - undo memfd_ops_get()
+ *
+ * Context: any.
+ */
+void memfd_ops_put(void)
+{
+	static_branch_slow_dec_deferred(&memfd_ops_key);
+}
+EXPORT_SYMBOL_GPL(memfd_ops_put);
+
+/* A file that is sealed against writing has no consumer that writes */
+static int memfd_claim_write(struct memfd_falloc_notifier *mn,
+			     struct inode *inode)
+{
+	/* or a seal could be added meanwhile */
+	lockdep_assert_held(&inode->i_rwsem);
+	if (!mn->writes)
+		return 0;
+	if (SHMEM_I(inode)->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EPERM;
+	/* from here on F_SEAL_WRITE is refused, as with a writable mmap() */
+	return mapping_map_writable(inode->i_mapping);
+}
+
+/**
  * memfd_register_falloc_notifier - start to follow a window of a file
- * @mn: the consumer, zeroed or as memfd_unregister_falloc_notifier() left it
+ * @mn: the consumer, zeroed but for @writes, or as
+ *	memfd_unregister_falloc_notifier() left it
  * @file: a file on tmpfs, such as a memfd
  * @start: first page of the window
  * @end: first page behind it; the window may reach past the end of the file
@@ -225,11 +266,12 @@ static bool memfd_last_consumer(struct memfd_followers *fl)
  * &memfd_pfn_ops.get_folios or &memfd_pfn_ops.get_lock_pfn.
  *
  * Context: may sleep, waits for the file's i_rwsem. Must hold no lock that one
- * of the callbacks takes, nor a folio lock or i_rwsem.
+ * of the callbacks takes, nor a folio lock or i_rwsem. See memfd_ops_get() too.
  * Return: 0, or
  * -EINVAL (the file is of another kind, the window is empty or reaches past
- * the largest file, a callback that must be there is missing), -ENOMEM, or
- * -EINTR (killed while waiting). After an error nothing is registered.
+ * the largest file, a callback that must be there is missing), -EPERM (the
+ * consumer writes, and the file is sealed against that), -ENOMEM, or -EINTR
+ * (killed while waiting). After an error nothing is registered.
  */
 int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   struct file *file, pgoff_t start,
@@ -238,6 +280,7 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 {
 	struct inode *inode = file_inode(file);
 	struct memfd_followers *fl;
+	int error;
 
 	if (!ops->name || !ops->invalidate_page_range ||
 	    !ops->get_owner != !ops->put_owner)
@@ -265,11 +308,14 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	 * hotplug. Who came by before it was on, or before this consumer was
 	 * in the tree, is waited for: see at the top.
 	 */
-	static_branch_deferred_inc(&memfd_ops_key);
-	if (down_read_killable(&inode->i_rwsem)) {
-		static_branch_slow_dec_deferred(&memfd_ops_key);
-		return -EINTR;
-	}
+	if (!static_key_fast_inc_not_disabled(&memfd_ops_key.key.key))
+		static_branch_deferred_inc(&memfd_ops_key);
+	error = down_read_killable(&inode->i_rwsem);
+	if (error)
+		goto err_key;
+	error = memfd_claim_write(mn, inode);
+	if (error)
+		goto err_unlock;
 	filemap_invalidate_lock(inode->i_mapping);
 	mn->file = get_file(file);
 	spin_lock(&fl->lock);
@@ -286,6 +332,12 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 
 	trace_memfd_register(mn, start, end, 0);
 	return 0;
+
+err_unlock:
+	up_read(&inode->i_rwsem);
+err_key:
+	static_branch_slow_dec_deferred(&memfd_ops_key);
+	return error;
 }
 EXPORT_SYMBOL_GPL(memfd_register_falloc_notifier);
 
@@ -324,6 +376,8 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 		rescue = memfd_last_consumer(fl);
 	spin_unlock(&fl->lock);
 
+	if (mn->writes)
+		mapping_unmap_writable(mapping);
 	if (rescue)
 		shmem_unlock_mapping(mapping);
 	static_branch_slow_dec_deferred(&memfd_ops_key);

@@ -810,6 +810,37 @@ static void i1_order_is_of_what_may_be_mapped(struct kunit *test)
 	mn->pfn_ops->put_unlock_pfn(pfn);
 }
 
+/* A consumer that writes is refused by a sealed file, and keeps it from being sealed */
+static void i8_seals(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct address_space *mapping = ctx->file->f_mapping;
+	unsigned int *seals = &SHMEM_I(file_inode(ctx->file))->seals;
+
+	mn->writes = true;
+	*seals = F_SEAL_WRITE;
+	KUNIT_EXPECT_EQ(test, -EPERM,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &bare_ops));
+	*seals = F_SEAL_FUTURE_WRITE;
+	KUNIT_EXPECT_EQ(test, -EPERM,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &bare_ops));
+	KUNIT_EXPECT_FALSE(test, memfd_followed(mapping));
+	*seals = F_SEAL_GROW | F_SEAL_SHRINK;
+	KUNIT_ASSERT_EQ(test, 0,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &bare_ops));
+	KUNIT_EXPECT_EQ(test, -EBUSY, mapping_deny_writable(mapping));
+	memfd_unregister_falloc_notifier(mn);
+	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
+	mapping_allow_writable(mapping);
+
+	mn->writes = false;
+	*seals = F_SEAL_WRITE;
+	KUNIT_EXPECT_EQ(test, 0,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &bare_ops));
+	memfd_unregister_falloc_notifier(mn);
+}
+
 /* Splitting drops what is past the end of the file, and tells nobody */
 static void i2_splitting_drops_nothing(struct kunit *test)
 {
@@ -882,6 +913,7 @@ static struct kunit_case memfd_ops_cases[] = {
 	KUNIT_CASE(i6_windows_are_apart),
 	KUNIT_CASE(i7_flags_are_given_back),
 	KUNIT_CASE(i7_leaving_waits_for_callbacks),
+	KUNIT_CASE(i8_seals),
 	KUNIT_CASE(i9_free_when_unused),
 	KUNIT_CASE(get_lock_pfn_refuses),
 	KUNIT_CASE(populate_errors_are_plain),

@@ -569,8 +569,9 @@ static void free_mirror(struct iommu_memfd *im)
  * the range is outside the domain's aperture, or reserved; @file is of another
  * kind or cannot be that large), -EOVERFLOW (a range wraps around),
  * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for what
- * @prot says), -EIO (from swap), -ENOMEM, -EINTR (killed), or what iommu_map()
- * returned. After an error nothing is mapped.
+ * @prot says), -EPERM (it is sealed against that), -EIO (from swap), -ENOMEM,
+ * -EINTR (killed), or what iommu_map() returned. After an error nothing is
+ * mapped.
  */
 struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 				    u64 length, struct file *file, u64 offset,
@@ -586,6 +587,7 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 	im = kzalloc(sizeof(*im), GFP_KERNEL_ACCOUNT);
 	if (!im)
 		return ERR_PTR(-ENOMEM);
+	im->mn.writes = prot & IOMMU_WRITE;
 	im->imd = imd;
 	im->iovas.start = iova;
 	im->iovas.last = iova + length - 1;

@@ -168,6 +168,8 @@ struct memfd_pfn_ops {
  * Embedded in the consumer's object, which may be freed once
  * memfd_unregister_falloc_notifier() has returned.
  *
+ * @writes: the consumer writes to the pages, or lets others do so; set before
+ *	memfd_register_falloc_notifier()
  * @ops: the consumer's callbacks
  * @pfn_ops: how to take pages from the file
  * @file: the file; the registration holds a reference
@@ -175,6 +177,7 @@ struct memfd_pfn_ops {
  * The rest is the core's.
  */
 struct memfd_falloc_notifier {
+	bool writes;
 	const struct memfd_falloc_notifier_ops *ops;
 	const struct memfd_pfn_ops *pfn_ops;
 	struct file *file;
@@ -197,6 +200,8 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   pgoff_t end,
 				   const struct memfd_falloc_notifier_ops *ops);
 void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn);
+void memfd_ops_get(void);
+void memfd_ops_put(void);
 unsigned long memfd_read_begin(struct memfd_falloc_notifier *mn);
 
 /**

@@ -433,11 +433,30 @@ TEST_F_TIMEOUT(hazards, seals, 120)
 	EXPECT_EQ(1, rig_reachable(r, 0, 0, 16));
 	EXPECT_EQ(16 * PAGE, mdma_unmap_all(m));
 	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
-	/* nothing can be punched now, and reading is still fine */
+	/* nothing can be punched or written now, and reading is still fine */
 	EXPECT_EQ(-EPERM, punch(r->fd, 0, 1));
+	EXPECT_EQ(-EPERM, mdma_map(m, r->fd, 0, iova_of(m, 0), 16 * PAGE, MDMA_RW));
 	EXPECT_EQ(0, mdma_map(m, r->fd, 0, iova_of(m, 0), 16 * PAGE,
 			      VFIO_MDMA_MAP_FLAG_READ));
 	EXPECT_EQ(1, rig_reachable(r, 0, 0, 16));
+}
+
+/* A window of holes is writable as well: what comes there could be written. */
+TEST_F_TIMEOUT(hazards, seals_and_holes, 60)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+
+	munmap(r->mem, r->pages * PAGE);
+	r->mem = NULL;
+	ASSERT_EQ(0, rig_map(r, 0, 0, 16));
+	EXPECT_EQ(-1, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(EBUSY, errno);
+	/* this one lets those go on who could write before */
+	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+	EXPECT_EQ(-EPERM, mdma_map(m, r->fd, 0, iova_of(m, 32), PAGE, MDMA_RW));
+	EXPECT_EQ(16 * PAGE, mdma_unmap_all(m));
+	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
 }
 
 /* Seals against growing and shrinking are heard before any consumer is. */
