@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Guest private memory that is in a memfd: memslots as consumers of memfd_ops
+ *
+ * guest_memfd.c hands over to these where a memslot's file is not one of its
+ * own. See Documentation/virt/kvm/memfd-slots.rst.
+ */
+#ifndef __KVM_MEMFD_H__
+#define __KVM_MEMFD_H__
+
+#include <linux/kvm_host.h>
+
+/* What a memslot in a memfd may be told by flags of its own */
+#define KVM_MEM_MEMFD_FLAGS	(KVM_MEM_MEMFD_PRIVATE_ONLY | \
+				 KVM_MEM_MEMFD_KEEP_HOLES)
+
+/*
+ * Memory that the host can reach is nothing for encrypted guests: which VMs
+ * may have it is for the architecture to say.
+ */
+#ifndef kvm_arch_has_memfd_slots
+static inline bool kvm_arch_has_memfd_slots(struct kvm *kvm)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_KVM_MEMFD
+
+void kvm_memfd_enable(struct kvm *kvm);
+int kvm_memfd_bind(struct kvm *kvm, struct kvm_memory_slot *slot,
+		   struct file *file, u64 offset);
+void kvm_memfd_unbind(struct kvm_memory_slot *slot);
+void kvm_memfd_unbind_all(struct kvm *kvm);
+int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
+		      kvm_pfn_t *pfn, int *max_order);
+
+/* What KVM_CHECK_EXTENSION says; @kvm is NULL where /dev/kvm is asked */
+static inline u32 kvm_memfd_slots_cap(struct kvm *kvm)
+{
+	return !kvm || kvm_arch_has_memfd_slots(kvm) ? KVM_MEM_MEMFD_FLAGS : 0;
+}
+
+/* The flags that a memslot of @kvm may have beside KVM_MEM_GUEST_MEMFD */
+static inline u32 kvm_memfd_slot_flags(struct kvm *kvm)
+{
+	return READ_ONCE(kvm->memfd_slots) ? KVM_MEM_MEMFD_FLAGS : 0;
+}
+
+static inline bool kvm_slot_has_memfd(const struct kvm_memory_slot *slot)
+{
+	return slot->gmem.memfd;
+}
+
+#else
+
+static inline void kvm_memfd_enable(struct kvm *kvm)
+{
+}
+
+static inline int kvm_memfd_bind(struct kvm *kvm, struct kvm_memory_slot *slot,
+				 struct file *file, u64 offset)
+{
+	return -EINVAL;
+}
+
+static inline void kvm_memfd_unbind(struct kvm_memory_slot *slot)
+{
+}
+
+static inline void kvm_memfd_unbind_all(struct kvm *kvm)
+{
+}
+
+static inline int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
+				    kvm_pfn_t *pfn, int *max_order)
+{
+	return -EIO;
+}
+
+static inline u32 kvm_memfd_slots_cap(struct kvm *kvm)
+{
+	return 0;
+}
+
+static inline u32 kvm_memfd_slot_flags(struct kvm *kvm)
+{
+	return 0;
+}
+
+static inline bool kvm_slot_has_memfd(const struct kvm_memory_slot *slot)
+{
+	return false;
+}
+
+#endif /* CONFIG_KVM_MEMFD */
+#endif /* __KVM_MEMFD_H__ */
