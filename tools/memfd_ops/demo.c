@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * memfd-ops-demo: a device follows a memfd
+ * memfd-ops-demo: devices and a virtual machine follow a memfd
  *
- * Two instances of a small DMA engine (samples/vfio-mdev/mdma.c) each get a
- * window of one memfd. The file gains and loses pages; after each step the
- * pages that the file has and those that each device can reach are drawn, and
- * compared. Exits with 0 only if everything was as it should be.
+ * Two instances of a small DMA engine (samples/vfio-mdev/mdma.c) and a KVM guest
+ * each get a window of one memfd. The file gains and loses pages; after each
+ * step the pages that the file has and those that each of them can reach are
+ * drawn, and compared. Exits with 0 only if everything was as it should be.
  *
- * Read main() first: it is the demo, from top to bottom. What it uses stands
- * above it, and in mdma_util.h.
+ * Read main() first: it lists the steps, which stand above it in that order. What
+ * they use stands above them, in mdma_util.h, and in vmm.h.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "../testing/selftests/memfd_ops/mdma_util.h"
+#include "vmm.h"
 
 #define PAGES	64	/* of the file: a column each */
 
@@ -38,7 +39,30 @@ static struct device {
 
 #define NR_DEVICES	(sizeof(devices) / sizeof(devices[0]))
 
-/* Close and remove the instances, whatever happens. Safe in a signal handler. */
+static struct device *const a = &devices[0], *const b = &devices[1];
+
+/*
+ * The virtual machine. Its private memory is a window of the file, which it has
+ * twice: a hole stops the guest at the first address, and is filled by the
+ * guest's access at the second.
+ */
+#define GUEST_FIRST	8
+#define GUEST_PAGES	40
+#define GUEST_AT	0x1000000	/* where the file's page 0 would be */
+#define GUEST_FILLS_AT	0x2000000
+
+static struct vmm vm = VMM_INIT;
+
+/*
+ * The guest has two processors. One does what the story says, and waits where it
+ * was stopped; the other one is asked what the guest can reach.
+ */
+static struct vmm_vcpu *const guest = &vm.vcpu[0], *const scout = &vm.vcpu[1];
+
+/*
+ * Close and remove the instances, whatever happens. Safe in a signal handler. What
+ * else we have, the virtual machine too, goes with our file descriptors.
+ */
 static void cleanup(void)
 {
 	size_t i;
@@ -108,6 +132,43 @@ static void device_strip(struct device *dev, char *strip)
 	strip[PAGES] = '\0';
 }
 
+/* The guest physical address of the file's page @n. */
+static __u32 gpa(int n)
+{
+	return GUEST_AT + n * page_size;
+}
+
+/* Did the processor stop since there is no private page at @addr? */
+static bool stopped_at(struct vmm_vcpu *vcpu, __u32 addr)
+{
+	struct kvm_run *run = vcpu->run;
+
+	return run->exit_reason == KVM_EXIT_MEMORY_FAULT &&
+	       run->memory_fault.flags == KVM_MEMORY_EXIT_FLAG_PRIVATE &&
+	       run->memory_fault.gpa == addr &&
+	       run->memory_fault.size == (__u64)page_size;
+}
+
+/*
+ * What the guest can reach, as device_strip() says it of a device. KVM maps a page
+ * when the guest touches it, so we have the guest read them all; holes stop it,
+ * and stay holes.
+ */
+static void guest_strip(char *strip)
+{
+	__s64 word;
+	int n;
+
+	memset(strip, ' ', PAGES);
+	for (n = GUEST_FIRST; n < GUEST_FIRST + GUEST_PAGES; n++) {
+		word = vmm_read(scout, gpa(n));
+		if (!stopped_at(scout, gpa(n)))
+			need(word < 0 ? word : 0, "have the guest read a page");
+		strip[n] = word < 0 ? '.' : '#';
+	}
+	strip[PAGES] = '\0';
+}
+
 /* Is this a terminal that somebody looks at, rather than a line to a log? */
 static bool colour(void)
 {
@@ -134,33 +195,52 @@ static void draw(const char *name, const char *strip)
 	printf("|\n");
 }
 
-/* Draw file and devices; each device must reach what the file has, no more. */
-static void show(const char *when)
+/* Draw what somebody reaches: it should be what the file has, and no more. */
+static bool draw_reach(const char *name, const char *reach, const char *have)
 {
-	char have[PAGES + 1], reach[PAGES + 1];
-	struct device *dev;
 	bool same = true;
+	int i;
+
+	draw(name, reach);
+	for (i = 0; i < PAGES; i++)
+		if (reach[i] != ' ' && reach[i] != have[i])
+			same = false;
+	return same;
+}
+
+/* Does the file's size on tmpfs agree with what was drawn? */
+static void check_blocks(const char *have)
+{
 	int pages = 0, i;
 	struct stat st;
 
-	printf("\n  %s\n", when);
-	file_strip(have);
-	draw("file", have);
 	for (i = 0; i < PAGES; i++)
 		pages += have[i] == '#';
 	need(fstat(memfd, &st) ? -errno : 0, "stat the memfd");
 	if (st.st_blocks * 512 != pages * page_size)
 		check(false, "the file has %ld blocks, and %d pages are drawn",
 		      (long)st.st_blocks, pages);
+}
+
+/* Draw the file, and what devices and guest reach of it. */
+static void show(const char *when)
+{
+	char have[PAGES + 1], reach[PAGES + 1];
+	struct device *dev;
+	bool same = true;
+
+	printf("\n  %s\n", when);
+	file_strip(have);
+	draw("file", have);
 	for (dev = devices; dev < devices + NR_DEVICES; dev++) {
 		device_strip(dev, reach);
-		draw(dev->name, reach);
-		for (i = 0; i < PAGES; i++)
-			if (reach[i] != ' ' && reach[i] != have[i])
-				same = false;
+		same &= draw_reach(dev->name, reach, have);
 	}
+	guest_strip(reach);
+	same &= draw_reach("guest", reach, have);
 	printf("\n");
-	check(same, "each device reaches the pages of its window that the file has");
+	check_blocks(have);	/* now, since asking must not have filled any hole */
+	check(same, "devices and guest reach the pages of their windows that the file has");
 }
 
 static void step(const char *title)
@@ -202,6 +282,56 @@ static int copy(struct device *dev, int from, int to)
 	return mdma_copy(&dev->mdma, iova(dev, from), iova(dev, to), page_size);
 }
 
+/* Have @dev copy page @from, where all is zero, over page @to. */
+static void copy_zeros(struct device *dev, int from, int to)
+{
+	bool zeros = true;
+	int status, i;
+
+	memset(page(to), 'x', page_size);
+	status = copy(dev, from, to);
+	for (i = 0; i < page_size; i++)
+		zeros &= !page(to)[i];
+	check(status == VFIO_MDMA_STATUS_DONE && zeros,
+	      "%s copies page %d to page %d: %s, it reads %s", dev->name, from, to,
+	      status_name(status), zeros ? "zeros" : "what is not zeros");
+}
+
+/*
+ * The guest fills page @from with @value, device A copies it to page @to, and the
+ * guest reads it there.
+ */
+static __u32 pass(int from, int to, __u32 value)
+{
+	__u32 words = page_size / sizeof(value);
+	__s64 word, differ;
+	int status;
+
+	need(vmm_fill(guest, gpa(from), words, value), "have the guest fill a page");
+	status = copy(a, from, to);
+	word = vmm_read(guest, gpa(to));
+	need(word < 0 ? word : 0, "have the guest read a page");
+	check(status == VFIO_MDMA_STATUS_DONE && word == value,
+	      "guest fills page %d with %u, A copies it to %d: %s, guest reads %lld there",
+	      from, value, to, status_name(status), (long long)word);
+	differ = vmm_compare(guest, gpa(to), words, value);
+	if (differ)
+		check(false, "%lld words of page %d are not %u", (long long)differ, to,
+		      value);
+	return word;
+}
+
+/* The guest's access to @addr gave @result: it should have been stopped there. */
+static void check_stopped(const char *access, __s64 result, __u32 addr)
+{
+	const char *how = guest->run->exit_reason == KVM_EXIT_MEMORY_FAULT ?
+			  "KVM_EXIT_MEMORY_FAULT" :
+			  result < 0 ? strerror(-result) : "it was not stopped";
+
+	check(result < 0 && stopped_at(guest, addr),
+	      "the guest %s, at 0x%x: %s", access, addr, how);
+}
+
 /* Bring up an instance, and map its window of the file at its first IOVA. */
 static void start(struct device *dev)
 {
@@ -216,27 +346,51 @@ static void start(struct device *dev)
 	       dev->first, dev->first + dev->pages - 1, (unsigned long long)dev->iova);
 }
 
-int main(void)
+/* Put the guest's window at @at, in a memslot which has no other memory. */
+static void add_slot(__u32 slot, __u32 flags, __u32 at)
 {
-	struct device *a = &devices[0], *b = &devices[1];
-	long faults, faults_before;
-	int status, i;
-	bool clean;
+	__u64 offset = GUEST_FIRST * page_size, size = GUEST_PAGES * page_size;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	page_size = sysconf(_SC_PAGESIZE);
-	atexit(cleanup);
-	signal(SIGINT, interrupted);
-	signal(SIGTERM, interrupted);
-	signal(SIGHUP, interrupted);
-	mdma_remove_stale();
+	need(vmm_set_slot(&vm, slot, KVM_MEM_GUEST_MEMFD | flags, at + offset, size,
+			  NULL, memfd, offset), "put the memfd into a memslot");
+	need(vmm_set_private(&vm, at + offset, size, true), "make it private memory");
+	printf("  guest     pages %2d to %2d of the file, at guest address 0x%llx\n",
+	       GUEST_FIRST, GUEST_FIRST + GUEST_PAGES - 1,
+	       (unsigned long long)(at + offset));
+}
 
-	printf("A memfd of %d pages, and two devices that follow it. Legend:\n"
-	       "  file    # a page                  . a hole\n"
-	       "  device  # it can reach the page   . it cannot   (blank) not its window\n",
-	       PAGES);
+/* The first thing to do, since it may be that this machine cannot. */
+static void create_vm(void)
+{
+	int ret = vmm_create(&vm, KVM_X86_SW_PROTECTED_VM, 2);
 
-	step("A sparse memfd, and two devices with a window of it each");
+	if (ret == -ENOENT || ret == -ENODEV || ret == -ENXIO)
+		need(ret, "open /dev/kvm, which the guest needs (VMX or SVM is enabled?)");
+	need(ret, "create a KVM_X86_SW_PROTECTED_VM (with CONFIG_KVM_SW_PROTECTED_VM?)");
+	if (vmm_check(&vm, KVM_CAP_MEMFD_SLOTS) <= 0)
+		need(-EOPNOTSUPP, "have a memslot in a memfd (with CONFIG_KVM_MEMFD?)");
+	need(vmm_enable_memfd_slots(&vm), "enable KVM_CAP_MEMFD_SLOTS");
+}
+
+static void punch(int first, int pages)
+{
+	need(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		       first * page_size, pages * page_size) ? -errno : 0, "punch");
+}
+
+static void add_pages(int first, int pages)
+{
+	need(fallocate(memfd, 0, first * page_size, pages * page_size) ? -errno : 0,
+	     "fallocate");
+}
+
+/*
+ * The steps
+ */
+
+static void everybody_gets_a_window(void)
+{
+	step("A sparse memfd: two devices and a guest get a window of it each");
 	memfd = memfd_create("demo", MFD_CLOEXEC);
 	need(memfd < 0 ? -errno : 0, "create a memfd");
 	need(ftruncate(memfd, PAGES * page_size) ? -errno : 0, "size the memfd");
@@ -245,13 +399,22 @@ int main(void)
 	need(file == MAP_FAILED ? -errno : 0, "mmap the memfd");
 	start(a);
 	start(b);
+	add_slot(1, KVM_MEM_MEMFD_KEEP_HOLES, GUEST_AT);
 	show("after");
+}
 
+static void cpu_writes(void)
+{
 	step("The CPU writes page 2 through mmap, and page 5 by pwrite()");
 	memset(page(2), 'x', page_size);
 	strcpy(page(2), "written by the CPU");
 	need(pwrite(memfd, "", 1, 5 * page_size) < 0 ? -errno : 0, "pwrite");
 	show("after");
+}
+
+static void device_copies(void)
+{
+	int status;
 
 	step("Device A copies page 2 to page 5 by DMA");
 	status = copy(a, 2, 5);
@@ -260,16 +423,19 @@ int main(void)
 	check(!memcmp(page(2), page(5), page_size),
 	      "page 5 reads: \"%.24s\", all %ld bytes are equal", page(5), page_size);
 	show("after");
+}
 
-	step("fallocate() adds pages 16 to 55: each device gets those of its window");
-	need(fallocate(memfd, 0, 16 * page_size, 40 * page_size) ? -errno : 0,
-	     "fallocate");
+static void pages_come(void)
+{
+	step("fallocate() adds pages 16 to 55: each gets those of its window");
+	add_pages(16, 40);
 	show("after");
-	status = copy(a, 30, 5);
-	for (clean = true, i = 0; i < page_size; i++)
-		clean &= !page(5)[i];
-	check(status == VFIO_MDMA_STATUS_DONE && clean,
-	      "what the device reads there is zeros, nobody's old memory");
+	copy_zeros(a, 30, 5);
+}
+
+static void windows_differ(void)
+{
+	int status;
 
 	step("Device B sees its own window only");
 	strcpy(page(30), "shared by A and B");
@@ -281,11 +447,27 @@ int main(void)
 	check(status == -ERANGE, "B is refused A's IOVA of page 2: %s",
 	      status_name(status));
 	show("after");
+}
 
-	step("A hole is punched: pages 24 to 35 go, and the IOMMU blocks the device");
-	faults_before = mdma_iommu_faults();
-	need(fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		       24 * page_size, 12 * page_size) ? -errno : 0, "punch");
+static void guest_and_device_share(void)
+{
+	__u32 value = 0;
+
+	step("The guest and device A pass a page back and forth; each time it grows by 1");
+	value = pass(18, 30, value + 1);
+	value = pass(30, 18, value + 1);
+	value = pass(18, 30, value + 1);
+	value = pass(30, 18, value + 1);
+	show("after");
+}
+
+static void both_lose_a_page(void)
+{
+	long faults, faults_before = mdma_iommu_faults();
+	int status;
+
+	step("A hole is punched: the IOMMU blocks the device, and KVM stops the guest");
+	punch(24, 12);
 	show("after");
 	status = copy(a, 30, 5);
 	check(status == VFIO_MDMA_STATUS_FAULT,
@@ -297,20 +479,86 @@ int main(void)
 		check(faults > faults_before,
 		      "the IOMMU recorded it: %ld fault(s) before, %ld after",
 		      faults_before, faults);
+	check_stopped("reads page 30", vmm_read(guest, gpa(30)), gpa(30));
+}
 
-	step("The hole is filled again at page 30, with something else");
-	strcpy(page(30), "a new page, written later");
+static void both_get_it_back(void)
+{
+	__s64 word;
+
+	step("fallocate() adds pages 28 to 31: guest and device go on");
+	add_pages(28, 4);
+	word = vmm_vcpu_resume(guest);
+	need(word < 0 ? word : 0, "have the guest go on");
+	check(!word, "the guest's read of page 30 went on, and got %lld: nobody's old memory",
+	      (long long)word);
+	copy_zeros(a, 30, 5);
 	show("after");
-	status = copy(a, 30, 5);
-	check(status == VFIO_MDMA_STATUS_DONE && !memcmp(page(30), page(5), page_size),
-	      "A copies page 30 to page 5: %s, it reads \"%.28s\"",
-	      status_name(status), page(5));
+	pass(30, 18, 5);
+}
+
+static void guest_fills_a_hole(void)
+{
+	__u32 addr = GUEST_FILLS_AT + 33 * page_size;
+	int error, status;
+	__u32 word;
+
+	step("The guest fills the hole at page 33, by a memslot that lets it");
+	add_slot(2, 0, GUEST_FILLS_AT);
+	error = vmm_write(guest, addr, 6);
+	check(!error, "the guest writes 6 to page 33, at 0x%x: %s", addr,
+	      error ? strerror(-error) : "it was not stopped");
+	show("after");
+	status = copy(b, 33, 50);
+	memcpy(&word, page(50), sizeof(word));
+	check(status == VFIO_MDMA_STATUS_DONE && word == 6,
+	      "B copies page 33 to page 50: %s, it reads %u", status_name(status), word);
+}
+
+static void file_ends_earlier(void)
+{
+	__u32 addr = GUEST_FILLS_AT + 40 * page_size;
 
 	step("The file is truncated to 32 pages");
 	need(ftruncate(memfd, 32 * page_size) ? -errno : 0, "truncate");
 	show("after");
+	check_stopped("writes to page 40", vmm_write(guest, addr, 7), addr);
+}
+
+static void legend(void)
+{
+	printf("A memfd of %d pages; two devices and a virtual machine follow it. Legend:\n"
+	       "  file    # a page                  . a hole\n"
+	       "  device  # it can reach the page   . it cannot   (blank) not its window\n"
+	       "  guest   # it could read the page  . KVM stopped it there, and left the hole\n"
+	       "          (it is asked to read all: KVM maps a page when the guest touches it)\n",
+	       PAGES);
+}
+
+int main(void)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	page_size = sysconf(_SC_PAGESIZE);
+	atexit(cleanup);
+	signal(SIGINT, interrupted);
+	signal(SIGTERM, interrupted);
+	signal(SIGHUP, interrupted);
+	mdma_remove_stale();
+	create_vm();
+
+	legend();
+	everybody_gets_a_window();
+	cpu_writes();
+	device_copies();
+	pages_come();
+	windows_differ();
+	guest_and_device_share();
+	both_lose_a_page();
+	both_get_it_back();
+	guest_fills_a_hole();
+	file_ends_earlier();
 
 	printf("\n%s\n", failures ? "Not everything was as it should be." :
-	       "The devices followed the file at every step.");
+	       "The devices and the guest followed the file at every step.");
 	return failures ? 1 : 0;
 }
