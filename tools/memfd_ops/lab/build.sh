@@ -55,6 +55,39 @@ user_programs() {
 		sed -n 's/^memfd_ops://p' >"$root/selftests/list"
 }
 
+# Of Linux's own KVM selftests, those that are about guest_memfd and memslots: as they
+# are, and linked again, with a memfd wherever they create a guest_memfd.
+kvm_selftests() {
+	local headers="-isystem $kout/usr/include" out=$OUT/user/kvm test
+	local tests=(guest_memfd_test pre_fault_memory_test set_memory_region_test
+		x86_64/private_mem_conversions_test x86_64/private_mem_kvm_exits_test)
+	local memfd_tests=(pre_fault_memory_test
+		x86_64/private_mem_conversions_test x86_64/private_mem_kvm_exits_test)
+
+	mkdir -p "$out/memfd" "$root/linux-selftests/kvm"
+	make -C "$TREE/tools/testing/selftests/kvm" OUTPUT="$out" TMPOUT="$out/tmp" \
+		KHDR_INCLUDES="$headers" USERLDFLAGS=-static "${tests[@]/#/$out/}"
+	for test in "${memfd_tests[@]}"; do
+		gcc -D_GNU_SOURCE -O2 -g -Wall -isystem "$kout/usr/include" \
+			-static -pthread -no-pie -Wl,--wrap=ioctl \
+			-o "$out/memfd/$(basename "$test")" "$LAB/memfd-for-guest-memfd.c" \
+			"$out/$test.o" "$out"/lib/*.o "$out"/lib/x86_64/*.o
+	done
+	cp -r "${tests[@]/#/$out/}" "$out/memfd" "$root/linux-selftests/kvm"
+	cat >"$root/linux-selftests/list" <<-'END'
+		kvm/guest_memfd_test
+		kvm/pre_fault_memory_test
+		kvm/private_mem_conversions_test
+		kvm/private_mem_conversions_test -n 2 -m 2
+		kvm/private_mem_kvm_exits_test
+		kvm/set_memory_region_test
+		kvm/memfd/pre_fault_memory_test
+		kvm/memfd/private_mem_conversions_test
+		kvm/memfd/private_mem_conversions_test -n 2 -m 2
+		kvm/memfd/private_mem_kvm_exits_test
+	END
+}
+
 initramfs() {
 	local applet
 
@@ -84,4 +117,5 @@ fi
 phase "$kind-kernel" kmake "$kind" bzImage modules
 rm -rf "$root"
 phase "$kind-programs" user_programs
+[ "$kind" != check ] || phase "$kind-kvm-selftests" kvm_selftests
 phase "$kind-initramfs" initramfs

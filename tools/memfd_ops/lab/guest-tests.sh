@@ -1,30 +1,41 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the guest: prints the results of our KUnit suites, which ran at boot, and
-# then runs every kselftest. The lines "lab: " are there for count.awk.
+# Runs in the guest: either (PART=plain) prints the results of our KUnit suites, which
+# ran at boot, and runs our kselftests but for those with KVM in them; or (PART=kvm)
+# runs these, and Linux's own. The lines "lab: " are there for count.awk.
 
-for results in /sys/kernel/debug/kunit/memfd_ops*/results \
-	       /sys/kernel/debug/kunit/iommu_memfd*/results; do
-	suite=$(basename "$(dirname "$results")")
-	echo "lab: begin kunit $suite"
-	cat "$results"
-	echo "lab: end $?"
-done
+if [ "$PART" = plain ]; then
+	for results in /sys/kernel/debug/kunit/memfd_ops*/results \
+		       /sys/kernel/debug/kunit/iommu_memfd*/results; do
+		suite=$(basename "$(dirname "$results")")
+		echo "lab: begin kunit $suite"
+		cat "$results"
+		echo "lab: end $?"
+	done
+fi
 
-cd /selftests || exit
 timeout=600
 # shellcheck source=/dev/null # kselftest's own file: "timeout=SECONDS"
-[ ! -f settings ] || . ./settings
-while read -r name; do
-	# shellcheck disable=SC2254 # a pattern it is
-	case $name in
-	$PATTERN)
-		echo "lab: begin kselftest $name"
-		timeout -s KILL "$timeout" "./$name" </dev/null
-		# A program that died may have left a line unfinished.
-		printf '\nlab: end %s\n' $?
-		;;
-	esac
-done <list
+[ ! -f /selftests/settings ] || . /selftests/settings
+for directory in /selftests /linux-selftests; do
+	cd "$directory" || exit
+	while read -r name args; do
+		case $name in
+		kvm*) in=kvm ;;
+		*) in=plain ;;
+		esac
+		[ "$in" = "$PART" ] || continue
+		# shellcheck disable=SC2254 # a pattern it is
+		case $name in
+		$PATTERN)
+			echo "lab: begin kselftest $name${args:+ $args}"
+			# shellcheck disable=SC2086 # any number of arguments
+			timeout -s KILL "$timeout" "./$name" $args </dev/null
+			# A program that died may have left a line unfinished.
+			printf '\nlab: end %s\n' $?
+			;;
+		esac
+	done <list
+done
 exit 0
