@@ -217,13 +217,15 @@ static bool kvm_run(struct vmm_vcpu *vcpu)
 }
 
 /*
- * KVM finishes the instruction that the guest stopped at in the next KVM_RUN. Have
- * that behind us before the registers are set, or it would change them again.
+ * KVM finishes the instruction that the guest stopped at in the next KVM_RUN, and
+ * may stop again in the middle of it. Have that behind us before the registers are
+ * set, or it would change them again.
  */
 static void finish_instruction(struct vmm_vcpu *vcpu)
 {
 	vcpu->run->immediate_exit = 1;
-	kvm_run(vcpu);
+	while (kvm_run(vcpu))
+		;
 	vcpu->run->immediate_exit = 0;
 }
 
