@@ -35,6 +35,7 @@
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
 #include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 
 /**
@@ -502,8 +503,8 @@ static int check_iova(struct iommu_memfd_domain *imd, unsigned long iova,
 	return 0;
 }
 
-static int check_args(struct iommu_memfd_domain *imd, u64 iova, u64 length,
-		      struct file *file, u64 offset, int prot)
+static int check_args(u64 iova, u64 length, struct file *file, u64 offset,
+		      int prot)
 {
 	u64 last;
 
@@ -517,7 +518,7 @@ static int check_args(struct iommu_memfd_domain *imd, u64 iova, u64 length,
 	if ((prot & IOMMU_READ && !(file->f_mode & FMODE_READ)) ||
 	    (prot & IOMMU_WRITE && !(file->f_mode & FMODE_WRITE)))
 		return -EACCES;
-	return check_iova(imd, iova, iova + length - 1);
+	return 0;
 }
 
 /* Reserve the mirror's IOVA range */
@@ -580,7 +581,9 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 	struct iommu_memfd *im;
 	int error;
 
-	error = check_args(imd, iova, length, file, offset, prot);
+	error = check_args(iova, length, file, offset, prot);
+	if (!error)
+		error = check_iova(imd, iova, iova + length - 1);
 	if (error)
 		return ERR_PTR(error);
 
@@ -765,3 +768,144 @@ bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma)
 	return !cut;
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_dma_end);
+
+/* One mirror of a range, alone in its IOVA space */
+struct range_mirror {
+	struct list_head list;
+	struct iommu_memfd_domain imd;
+	struct iommu_memfd *im;
+};
+
+/**
+ * iommu_memfd_range_init - set up a range that is in no domain yet
+ * @range: to set up
+ * @iova: where, in bytes
+ * @length: of the window, in bytes
+ * @file: a memfd, or another file on tmpfs
+ * @offset: of the window in the file, in bytes
+ * @prot: IOMMU_READ, IOMMU_WRITE or both
+ *
+ * Context: any.
+ * Return: 0, or -EINVAL, -EOVERFLOW or -EACCES as iommu_memfd_map().
+ */
+int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
+			   u64 length, struct file *file, u64 offset, int prot)
+{
+	int error = check_args(iova, length, file, offset, prot);
+
+	if (error)
+		return error;
+	/* what memfd_register_falloc_notifier() would say, but not before then */
+	if (!shmem_file(file) || offset + length - 1 > MAX_LFS_FILESIZE)
+		return -EINVAL;
+
+	range->file = get_file(file);
+	range->iova = iova;
+	range->length = length;
+	range->offset = offset;
+	range->prot = prot;
+	INIT_LIST_HEAD(&range->mirrors);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_init);
+
+/**
+ * iommu_memfd_range_map - put a range into one more domain
+ * @range: the range
+ * @domain: it is not in that domain yet; attached to a device already
+ *
+ * Context: as iommu_memfd_map().
+ * Return: 0, or an error as iommu_memfd_map(). After an error the range is not
+ * in @domain.
+ */
+int iommu_memfd_range_map(struct iommu_memfd_range *range,
+			  struct iommu_domain *domain)
+{
+	struct range_mirror *rm;
+	int error;
+
+	rm = kzalloc(sizeof(*rm), GFP_KERNEL_ACCOUNT);
+	if (!rm)
+		return -ENOMEM;
+	error = iommu_memfd_domain_init(&rm->imd, domain, NULL);
+	if (error)
+		goto err_free;
+	rm->im = iommu_memfd_map(&rm->imd, range->iova, range->length,
+				 range->file, range->offset, range->prot);
+	if (IS_ERR(rm->im)) {
+		error = PTR_ERR(rm->im);
+		goto err_destroy;
+	}
+	list_add_tail(&rm->list, &range->mirrors);
+	return 0;
+
+err_destroy:
+	iommu_memfd_domain_destroy(&rm->imd);
+err_free:
+	kfree(rm);
+	return error;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_map);
+
+static void free_range_mirror(struct range_mirror *rm)
+{
+	list_del(&rm->list);
+	iommu_memfd_unmap(rm->im);
+	iommu_memfd_domain_destroy(&rm->imd);
+	kfree(rm);
+}
+
+/**
+ * iommu_memfd_range_unmap - take a range out of a domain
+ * @range: the range
+ * @domain: nothing is done if the range is not in it
+ *
+ * Cannot fail, and does not allocate.
+ *
+ * Context: as iommu_memfd_unmap().
+ */
+void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
+			     struct iommu_domain *domain)
+{
+	struct range_mirror *rm;
+
+	list_for_each_entry(rm, &range->mirrors, list) {
+		if (rm->imd.domain == domain) {
+			free_range_mirror(rm);
+			return;
+		}
+	}
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_unmap);
+
+/**
+ * iommu_memfd_range_unmap_all - take a range out of all its domains
+ * @range: the range
+ *
+ * Cannot fail, and does not allocate.
+ *
+ * Context: as iommu_memfd_unmap().
+ */
+void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range)
+{
+	struct range_mirror *rm, *next;
+
+	list_for_each_entry_safe(rm, next, &range->mirrors, list)
+		free_range_mirror(rm);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_unmap_all);
+
+/**
+ * iommu_memfd_range_destroy - undo iommu_memfd_range_init()
+ * @range: the range, which is taken out of all its domains
+ *
+ * Cannot fail, and does not allocate.
+ *
+ * Context: as iommu_memfd_unmap().
+ */
+void iommu_memfd_range_destroy(struct iommu_memfd_range *range)
+{
+	iommu_memfd_range_unmap_all(range);
+	fput(range->file);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_destroy);

@@ -38,7 +38,7 @@ struct soft_domain {
 };
 
 struct ctx {
-	struct soft_domain sd;
+	struct soft_domain sd, other;
 	struct iommu_memfd_domain imd;
 	struct file *file;
 };
@@ -204,19 +204,25 @@ static struct iommu_memfd *map(struct kunit *test, unsigned long iova,
 	return im;
 }
 
+static void soft_init(struct soft_domain *sd, struct kunit *test)
+{
+	sd->domain.type = __IOMMU_DOMAIN_PAGING;
+	sd->domain.ops = &soft_ops;
+	sd->domain.pgsize_bitmap = SZ_4K | SZ_2M;
+	sd->domain.geometry.aperture_start = SZ_1M;
+	sd->domain.geometry.aperture_end = (1UL << 48) - 1;
+	sd->test = test;
+	xa_init(&sd->table);
+	xa_init(&sd->tlb);
+}
+
 static int test_init(struct kunit *test)
 {
 	struct ctx *ctx = kunit_kzalloc(test, sizeof(*ctx), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, ctx);
-	ctx->sd.domain.type = __IOMMU_DOMAIN_PAGING;
-	ctx->sd.domain.ops = &soft_ops;
-	ctx->sd.domain.pgsize_bitmap = SZ_4K | SZ_2M;
-	ctx->sd.domain.geometry.aperture_start = SZ_1M;
-	ctx->sd.domain.geometry.aperture_end = (1UL << 48) - 1;
-	ctx->sd.test = test;
-	xa_init(&ctx->sd.table);
-	xa_init(&ctx->sd.tlb);
+	soft_init(&ctx->sd, test);
+	soft_init(&ctx->other, test);
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_domain_init(&ctx->imd, &ctx->sd.domain, NULL));
 	ctx->file = memfd_test_file(test, 64);
 	test->priv = ctx;
@@ -232,6 +238,11 @@ static void test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, ctx->sd.mistakes);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.table));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.tlb));
+	KUNIT_EXPECT_EQ(test, 0, ctx->other.mistakes);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->other.table));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->other.tlb));
+	empty(&ctx->other.table);
+	empty(&ctx->other.tlb);
 	empty(&ctx->sd.table);
 	empty(&ctx->sd.tlb);
 	iommu_memfd_domain_destroy(&ctx->imd);
@@ -670,6 +681,85 @@ static void dma_is_cut(struct kunit *test)
 	iommu_memfd_unmap(ro);
 }
 
+/* Do both domains of a range translate the same, @pages pages of it? */
+static void expect_same(struct kunit *test, unsigned long pages)
+{
+	struct ctx *ctx = test->priv;
+	unsigned long i, nr = 0;
+	struct entry *a, *b;
+
+	for (i = 0; i < 64; i++) {
+		a = xa_load(&ctx->sd.table, (IOVA >> PAGE_SHIFT) + i);
+		b = xa_load(&ctx->other.table, (IOVA >> PAGE_SHIFT) + i);
+		KUNIT_EXPECT_EQ(test, !a, !b);
+		if (a && b)
+			KUNIT_EXPECT_EQ(test, a->phys, b->phys);
+		nr += !!a;
+	}
+	KUNIT_EXPECT_EQ(test, pages, nr);
+}
+
+/* Domains join a range and leave it, before and after the file has pages */
+static void range_in_many_domains(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct iommu_memfd_range range;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 4));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, ctx->file, 0,
+					       IOMMU_READ | IOMMU_WRITE));
+	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->sd.domain));
+	expect_mirrored(test, ctx->file, IOVA, 0, 64);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 8, 10));
+
+	/* one that cannot join leaves no trace */
+	ctx->other.fail_map = 3;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&range, &ctx->other.domain));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->other.table));
+	expect_mirrored(test, ctx->file, IOVA, 0, 64);
+
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->other.domain));
+	expect_same(test, 6);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 2, 9));
+	expect_same(test, 3);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 20, 30));
+	expect_same(test, 13);
+
+	iommu_memfd_range_unmap(&range, &ctx->other.domain);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->other.table));
+	iommu_memfd_range_unmap(&range, &ctx->other.domain);
+	expect_mirrored(test, ctx->file, IOVA, 0, 64);
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->other.domain));
+	iommu_memfd_range_unmap_all(&range);
+	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->other.domain));
+	iommu_memfd_range_destroy(&range);
+	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+}
+
+/* What can be told without a domain is told at once */
+static void range_refuses(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct iommu_memfd_range range;
+	struct file *f = ctx->file;
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommu_memfd_range_init(&range, IOVA, 0, f, 0, IOMMU_READ));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			iommu_memfd_range_init(&range, IOVA, SZ_4K, f, 1, IOMMU_READ));
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommu_memfd_range_init(&range, IOVA, SZ_4K, f, 0, 0));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			iommu_memfd_range_init(&range, IOVA, SZ_4K, f,
+					       PAGE_ALIGN_DOWN(MAX_LFS_FILESIZE) + SZ_4K,
+					       IOMMU_READ));
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
+			iommu_memfd_range_init(&range, U64_MAX - SZ_4K + 1, SZ_8K, f, 0,
+					       IOMMU_READ));
+	KUNIT_EXPECT_EQ(test, 1L, file_count(f));
+}
+
 static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(i1_revoked_and_flushed_before_gone),
 	KUNIT_CASE(i2_pages_are_held),
@@ -685,6 +775,8 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(splits_without_memory),
 	KUNIT_CASE(sequence_guards_fill),
 	KUNIT_CASE(dma_is_cut),
+	KUNIT_CASE(range_in_many_domains),
+	KUNIT_CASE(range_refuses),
 	{}
 };
 

@@ -7,6 +7,7 @@
 #ifndef _LINUX_IOMMU_MEMFD_H
 #define _LINUX_IOMMU_MEMFD_H
 
+#include <linux/errno.h>
 #include <linux/interval_tree.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -66,5 +67,69 @@ void iommu_memfd_dma_begin(struct iommu_memfd_domain *imd,
 			   struct iommu_memfd_dma *dma, u64 iova, u64 length,
 			   int prot);
 bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma);
+
+/**
+ * struct iommu_memfd_range - a window of a memfd at one IOVA of many domains
+ *
+ * For who presents one IOVA space to devices in several domains, as a VFIO
+ * container and an iommufd IOAS do: one mirror in each. It need not be in any.
+ * Embedded in the object of the mapping. The caller has checked that nothing
+ * else is mapped at these IOVAs, in any of the domains, and does not call two
+ * of its functions at the same time.
+ *
+ * @file: the memfd; the range holds a reference
+ * @iova: in bytes, as are @length and @offset
+ * @length: of the window
+ * @offset: of the window in the file
+ * @prot: IOMMU_READ, IOMMU_WRITE or both
+ */
+struct iommu_memfd_range {
+	struct file *file;
+	u64 iova, length, offset;
+	int prot;
+	/* private: */
+	struct list_head mirrors;
+};
+
+#ifdef CONFIG_IOMMU_MEMFD
+
+int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
+			   u64 length, struct file *file, u64 offset, int prot);
+int iommu_memfd_range_map(struct iommu_memfd_range *range,
+			  struct iommu_domain *domain);
+void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
+			     struct iommu_domain *domain);
+void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range);
+void iommu_memfd_range_destroy(struct iommu_memfd_range *range);
+
+#else
+
+static inline int iommu_memfd_range_init(struct iommu_memfd_range *range,
+					 u64 iova, u64 length,
+					 struct file *file, u64 offset, int prot)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int iommu_memfd_range_map(struct iommu_memfd_range *range,
+					struct iommu_domain *domain)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
+					   struct iommu_domain *domain)
+{
+}
+
+static inline void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range)
+{
+}
+
+static inline void iommu_memfd_range_destroy(struct iommu_memfd_range *range)
+{
+}
+
+#endif /* CONFIG_IOMMU_MEMFD */
 
 #endif /* _LINUX_IOMMU_MEMFD_H */
