@@ -52,12 +52,19 @@ kvm)	accel=kvm ;;
 *) die "ACCEL=$ACCEL: tcg, mttcg or kvm" ;;
 esac
 
-# The IOMMU comes before the device that it translates for.
+# The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
+truncate -s 64M "$work/disk"
+
+# The IOMMU comes before the devices that it translates for.
+append=
 case ${IOMMU:=intel} in
 intel)	machine=q35,kernel-irqchip=split
 	iommu=(-device 'intel-iommu,intremap=on,aw-bits=48') ;;
 virtio)	machine=q35
-	iommu=(-device virtio-iommu-pci) ;;
+	iommu=(-device virtio-iommu-pci)
+	# It has no interrupt remapping, which VFIO and iommufd insist on.
+	append="vfio_iommu_type1.allow_unsafe_interrupts=1"
+	append+=" iommufd.allow_unsafe_interrupts=1" ;;
 amd)	machine=q35,kernel-irqchip=split
 	iommu=(-device 'amd-iommu,intremap=on') ;;
 none)	machine=q35
@@ -69,8 +76,10 @@ qemu=(timeout --foreground -k 5 "$seconds"
 	qemu-system-x86_64 -accel "$accel" -machine "$machine"
 	-cpu max -smp 2 -m "${MEM:-2G}" -nodefaults -display none -no-reboot
 	"${iommu[@]}" -device "edu,dma_mask=0xffffffffffffffff"
+	-drive "file=$work/disk,if=none,id=disk,format=raw"
+	-device "nvme,drive=disk,serial=memfd-ops"
 	-kernel "$OUT/$kind/arch/x86/boot/bzImage" -initrd "$work/initrd"
-	-append "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 oops=panic"
+	-append "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 oops=panic $append"
 	-chardev "stdio,id=terminal,signal=off"
 	-serial "file:$work/console" -serial chardev:terminal)
 

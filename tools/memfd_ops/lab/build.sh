@@ -100,7 +100,7 @@ initramfs() {
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"
 	cp "$LAB/init" "$root/init"
-	cp "$OUT/user/memfd-ops-demo" "$root/usr/bin"
+	cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
 	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$kout/initrd.tmp"
 	mv "$kout/initrd.tmp" "$kout/initrd"

@@ -1,0 +1,971 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * memfd-ops-nvme: a real device follows a memfd
+ *
+ * A user-space driver of an NVMe controller, over vfio-pci. Its queues and buffers
+ * are in one sparse memfd, mapped for the controller once, as a whole. What the
+ * file gains and loses then is compared, by one and the same experiment, with what
+ * becomes of a file that is mapped by address, as VFIO and iommufd do otherwise.
+ * Exits with 0 only if everything was as it should be.
+ *
+ * Read main() first, then experiment(). What they use stands above them.
+ *
+ * For a machine that is little-endian and has pages of 4 KiB, as NVMe has.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <ctype.h>
+#include <linux/iommufd.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "../testing/selftests/memfd_ops/mdma_util.h"
+
+#define PAGE	4096UL
+#define KIB	1024UL
+#define MIB	(1024 * KIB)
+#define GIB	(1024 * MIB)
+
+#define HOLE	(64 * MIB)	/* what experiment() punches */
+#define FAR	(40 * GIB)	/* where the followed file gets that much later */
+
+/* No command takes that long, even if the emulator is slow: seconds. */
+#define PATIENCE	30
+
+static void __attribute__((format(printf, 1, 2), noreturn))
+give_up(const char *fmt, ...)
+{
+	va_list args;
+
+	printf("nvme: ");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+	exit(1);
+}
+
+/* Something that we cannot go on without; @error is a negative errno, or not. */
+static void need(int error, const char *what)
+{
+	if (error < 0)
+		give_up("cannot %s: %s", what, strerror(-error));
+}
+
+/* The same for what sets errno: gives back the value. */
+static int need_call(int ret, const char *what)
+{
+	need(ret < 0 ? -errno : 0, what);
+	return ret;
+}
+
+static int failures;
+
+static bool __attribute__((format(printf, 2, 3)))
+check(bool held, const char *fmt, ...)
+{
+	va_list args;
+
+	printf(held ? "  ok    " : "  FAIL  ");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+	failures += !held;
+	return held;
+}
+
+static void step(const char *title)
+{
+	static int number;
+
+	printf("\n%d. %s\n\n", ++number, title);
+}
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+/*
+ * The machine's free memory, in KiB. MemFree leaves out what each processor keeps
+ * at hand, which may be all that was freed last: /proc/zoneinfo has both.
+ */
+static long mem_free(void)
+{
+	char line[256];
+	long sum = 0, pages;
+	FILE *file;
+
+	/* What is freed by RCU is freed later. Then, have counters added up. */
+	usleep(100000);
+	mdma_write_file("/proc/sys/vm/stat_refresh", "1");
+	file = fopen("/proc/zoneinfo", "re");
+	need(file ? 0 : -errno, "open zoneinfo");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, " nr_free_pages %ld", &pages) == 1 ||
+		    sscanf(line, " count: %ld", &pages) == 1)
+			sum += pages;
+	fclose(file);
+	return sum * PAGE / KIB;
+}
+
+/* ---- The controller as a PCI device, and VFIO ---- */
+
+#define PCI_DEVICES	"/sys/bus/pci/devices"
+#define CLASS_NVME	"0x010802"
+#define PCI_COMMAND	4
+#define PCI_COMMAND_BITS	0x0406	/* memory, bus master, no INTx */
+
+static char address[32];	/* 0000:00:02.0 */
+static bool by_cdev;		/* iommufd, rather than a group in a container */
+static int container = -1, group = -1, iommufd = -1, device = -1;
+static __u32 ioas;
+static volatile char *regs;	/* BAR 0 */
+
+/* What a link in the device's directory points to; false if there is none. */
+static bool device_link(const char *name, char *target, size_t size)
+{
+	char path[PATH_MAX], link[PATH_MAX] = "";
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/%s", address, name);
+	if (readlink(path, link, sizeof(link) - 1) < 0)
+		return false;
+	snprintf(target, size, "%s", strrchr(link, '/') + 1);
+	return true;
+}
+
+/* The first NVMe controller, if the user has not named one. */
+static void find_controller(void)
+{
+	char class[32];
+	glob_t found;
+	size_t i;
+
+	if (address[0])
+		return;
+	if (!glob(PCI_DEVICES "/*/class", 0, NULL, &found)) {
+		for (i = 0; i < found.gl_pathc && !address[0]; i++) {
+			if (mdma_read_file(found.gl_pathv[i], class, sizeof(class)) ||
+			    strcmp(class, CLASS_NVME))
+				continue;
+			snprintf(address, sizeof(address), "%.*s",
+				 (int)strcspn(found.gl_pathv[i] + sizeof(PCI_DEVICES), "/"),
+				 found.gl_pathv[i] + sizeof(PCI_DEVICES));
+		}
+		globfree(&found);
+	}
+	if (!address[0])
+		give_up("no NVMe controller here");
+}
+
+/* Have vfio-pci take the controller. Somebody else's is left alone. */
+static void bind_controller(void)
+{
+	char path[PATH_MAX], driver[64];
+
+	if (!device_link("driver", driver, sizeof(driver))) {
+		snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", address);
+		need(mdma_write_file(path, "vfio-pci"), "write driver_override");
+		need(mdma_write_file("/sys/bus/pci/drivers_probe", address), "probe");
+		if (!device_link("driver", driver, sizeof(driver)))
+			give_up("vfio-pci does not take %s: no IOMMU?", address);
+	}
+	if (strcmp(driver, "vfio-pci"))
+		give_up("%s is used by the driver %s", address, driver);
+}
+
+/* A container for the group, then the device; the mappings are the container's. */
+static void open_group(void)
+{
+	char path[PATH_MAX], number[64];
+
+	container = need_call(open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC),
+			      "open a VFIO container");
+	need(device_link("iommu_group", number, sizeof(number)) ? 0 : -ENODEV,
+	     "find the device's group");
+	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
+	group = need_call(open(path, O_RDWR | O_CLOEXEC), "open the group");
+	need_call(ioctl(group, VFIO_GROUP_SET_CONTAINER, &container),
+		  "put the group into the container");
+	need_call(ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU),
+		  "set the type of IOMMU (does it isolate interrupts?)");
+	if (ioctl(container, VFIO_CHECK_EXTENSION, VFIO_MAP_MEMFD) != 1)
+		give_up("this kernel's VFIO cannot map a memfd");
+	device = need_call(ioctl(group, VFIO_GROUP_GET_DEVICE_FD, address),
+			   "get the device");
+}
+
+/* The device, bound to an iommufd, then an IOAS, which has the mappings. */
+static void open_cdev(void)
+{
+	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	char path[PATH_MAX];
+	glob_t found;
+
+	iommufd = need_call(open("/dev/iommu", O_RDWR | O_CLOEXEC), "open an iommufd");
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/vfio-dev/vfio*", address);
+	if (glob(path, 0, NULL, &found))
+		give_up("%s has no character device", address);
+	snprintf(path, sizeof(path), "/dev/vfio/devices/%s",
+		 strrchr(found.gl_pathv[0], '/') + 1);
+	globfree(&found);
+	device = need_call(open(path, O_RDWR | O_CLOEXEC), "open the device");
+	bind.iommufd = iommufd;
+	need_call(ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind),
+		  "bind the device (are its interrupts isolated?)");
+	need_call(ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc), "allocate an IOAS");
+	ioas = alloc.out_ioas_id;
+	attach.pt_id = ioas;
+	need_call(ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach),
+		  "attach the device to the IOAS");
+}
+
+static struct vfio_region_info region_info(int index)
+{
+	struct vfio_region_info info = { .argsz = sizeof(info), .index = index };
+
+	need_call(ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &info), "find a region");
+	return info;
+}
+
+/* Map its registers, and let it do DMA: VFIO hands it over with that off. */
+static void open_device(void)
+{
+	struct vfio_region_info info;
+	__u16 command;
+	void *bar;
+
+	if (by_cdev)
+		open_cdev();
+	else
+		open_group();
+
+	info = region_info(VFIO_PCI_BAR0_REGION_INDEX);
+	bar = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, device,
+		   info.offset);
+	need(bar == MAP_FAILED ? -errno : 0, "mmap BAR 0");
+	regs = bar;
+
+	info = region_info(VFIO_PCI_CONFIG_REGION_INDEX);
+	need_call(pread(device, &command, 2, info.offset + PCI_COMMAND), "read config");
+	command |= PCI_COMMAND_BITS;
+	need_call(pwrite(device, &command, 2, info.offset + PCI_COMMAND), "write config");
+}
+
+/* ---- The two ways to map a file, each by VFIO type1 and by iommufd ---- */
+
+/* A file, and how the controller has it mapped. */
+static struct window {
+	const char *name;
+	bool follows;		/* mapped as a file, rather than by address */
+	__u64 iova;
+	size_t size;
+	int fd;
+	char *mem;		/* the file, as this program has it mapped */
+
+	/* Results, for the table. Memory in KiB. */
+	double map_ms;
+	long map_cost, given_back;
+	bool sparse;
+	bool blocked;		/* DMA into the hole: a fault, and no data */
+	bool refilled;		/* the controller has the new page */
+} followed = {
+	.name = "followed", .follows = true, .iova = 64 * GIB, .size = 64 * GIB,
+}, pinned = {
+	.name = "by address", .iova = 256 * GIB, .size = HOLE,
+};
+
+static int map_followed(struct window *w)
+{
+	struct {
+		struct vfio_iommu_type1_dma_map map;
+		struct vfio_iommu_type1_dma_map_memfd memfd;
+	} type1 = {
+		.map = {
+			.argsz = sizeof(type1),
+			.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE |
+				 VFIO_DMA_MAP_FLAG_MEMFD,
+			.iova = w->iova,
+			.size = w->size,
+		},
+		.memfd.memfd = w->fd,
+	};
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_FOLLOW,
+		.ioas_id = ioas,
+		.fd = w->fd,
+		.length = w->size,
+		.iova = w->iova,
+	};
+
+	return by_cdev ? ioctl(iommufd, IOMMU_IOAS_MAP_FILE, &map) :
+			 ioctl(container, VFIO_IOMMU_MAP_DMA, &type1);
+}
+
+static int map_by_address(struct window *w)
+{
+	struct vfio_iommu_type1_dma_map type1 = {
+		.argsz = sizeof(type1),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (unsigned long)w->mem,
+		.iova = w->iova,
+		.size = w->size,
+	};
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE,
+		.ioas_id = ioas,
+		.user_va = (unsigned long)w->mem,
+		.length = w->size,
+		.iova = w->iova,
+	};
+
+	return by_cdev ? ioctl(iommufd, IOMMU_IOAS_MAP, &map) :
+			 ioctl(container, VFIO_IOMMU_MAP_DMA, &type1);
+}
+
+static int unmap(struct window *w)
+{
+	struct vfio_iommu_type1_dma_unmap type1 = {
+		.argsz = sizeof(type1),
+		.iova = w->iova,
+		.size = w->size,
+	};
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap),
+		.ioas_id = ioas,
+		.iova = w->iova,
+		.length = w->size,
+	};
+
+	return by_cdev ? ioctl(iommufd, IOMMU_IOAS_UNMAP, &unmap) :
+			 ioctl(container, VFIO_IOMMU_UNMAP_DMA, &type1);
+}
+
+/* How much memory the file has, in KiB. */
+static long file_kib(struct window *w)
+{
+	struct stat st;
+
+	need_call(fstat(w->fd, &st), "stat the memfd");
+	return st.st_blocks / 2;
+}
+
+/* Without touching it, which would give it the page. */
+static bool has_page(struct window *w, size_t at)
+{
+	return lseek(w->fd, at, SEEK_DATA) == (off_t)at;
+}
+
+static void allocate(struct window *w, size_t at, size_t size)
+{
+	need_call(fallocate(w->fd, 0, at, size), "fallocate");
+}
+
+/* A sparse file, mapped. */
+static void open_window(struct window *w)
+{
+	long free_before;
+	double start;
+
+	w->fd = need_call(memfd_create(w->name, MFD_CLOEXEC), "create a memfd");
+	need_call(ftruncate(w->fd, w->size), "size the memfd");
+	w->mem = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_SHARED, w->fd, 0);
+	need(w->mem == MAP_FAILED ? -errno : 0, "mmap the memfd");
+
+	free_before = mem_free();
+	start = now_ms();
+	need_call(w->follows ? map_followed(w) : map_by_address(w), "map the memfd");
+	w->map_ms = now_ms() - start;
+	w->map_cost = free_before - mem_free();
+	w->sparse = !file_kib(w);
+}
+
+/* ---- NVMe ---- */
+
+#define REG_CAP		0x00
+#define REG_INTMS	0x0c
+#define REG_CC		0x14
+#define REG_CSTS	0x1c
+#define REG_AQA		0x24
+#define REG_ASQ		0x28
+#define REG_ACQ		0x30
+#define REG_DOORBELL	0x1000
+
+#define CC_ENABLE	0x00460001	/* entries of 64 and 16 bytes, 4 KiB pages */
+#define CSTS_READY	0x1
+#define CSTS_FATAL	0x2
+
+enum { ADMIN_CREATE_SQ = 0x01, ADMIN_CREATE_CQ = 0x05, ADMIN_IDENTIFY = 0x06 };
+enum { NVM_WRITE = 0x01, NVM_READ = 0x02 };
+
+struct command {
+	__u8	opcode, flags;
+	__u16	id;
+	__u32	nsid;
+	__u64	reserved, metadata;
+	__u64	prp[2];		/* where the data is: two pages at most */
+	__u32	dw10, dw11, dw12, dw13, dw14, dw15;
+};
+
+struct completion {
+	__u32	dw0, dw1;
+	__u16	sq_head, sq_id;
+	__u16	id, status;	/* bit 0 of status: the phase */
+};
+
+/* The first pages of the followed file. Each queue has one. */
+enum {
+	PAGE_ADMIN_SQ, PAGE_ADMIN_CQ, PAGE_IO_SQ, PAGE_IO_CQ, PAGE_IDENTIFY,
+	PAGE_SOURCE, PAGE_SOURCE_2, PAGE_TARGET, PAGE_TARGET_2, NR_PAGES
+};
+
+/* The pages of the disk that are used. */
+enum { DISK_OLD, DISK_OLD_2, DISK_NEW, DISK_VIEW };
+
+#define ENTRIES	32
+
+static struct queue {
+	int page;		/* of the submission queue, then the completion's */
+	unsigned int tail, head;
+	__u16 phase;
+} queues[] = { { .page = PAGE_ADMIN_SQ }, { .page = PAGE_IO_SQ } };
+
+static unsigned int block_size;
+
+static char *page(int n)
+{
+	return followed.mem + n * PAGE;
+}
+
+static __u64 page_iova(int n)
+{
+	return followed.iova + n * PAGE;
+}
+
+static __u32 reg_read(int reg)
+{
+	return *(volatile __u32 *)(regs + reg);
+}
+
+static void reg_write(int reg, __u32 value)
+{
+	*(volatile __u32 *)(regs + reg) = value;
+}
+
+static void reg_write_64(int reg, __u64 value)
+{
+	reg_write(reg, value);
+	reg_write(reg + 4, value >> 32);
+}
+
+/* Of queue pair @n: 0 is for submissions, 1 for completions. */
+static void ring(int n, int which, __u32 value)
+{
+	int stride = 4 << (reg_read(REG_CAP + 4) & 0xf);
+
+	/* What is in memory for the controller is there first. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	reg_write(REG_DOORBELL + (2 * n + which) * stride, value);
+}
+
+/* Wait for the next completion of @q: its status without the phase. */
+static int complete(struct queue *q)
+{
+	volatile struct completion *cqe;
+	double deadline = now_ms() + PATIENCE * 1e3;
+	__u16 status;
+
+	cqe = (struct completion *)page(q->page + 1) + q->head;
+	while (((status = cqe->status) & 1) != q->phase) {
+		if (now_ms() > deadline)
+			return -ETIMEDOUT;
+		if (reg_read(REG_CSTS) & CSTS_FATAL)
+			return -EIO;
+		usleep(100);
+	}
+	q->head = (q->head + 1) % ENTRIES;
+	if (!q->head)
+		q->phase ^= 1;
+	ring(q - queues, 1, q->head);
+	return status >> 1;
+}
+
+/* Gives back the NVMe status, 0 for success, or a negative errno. */
+static int run(struct queue *q, struct command *cmd)
+{
+	((struct command *)page(q->page))[q->tail] = *cmd;
+	q->tail = (q->tail + 1) % ENTRIES;
+	ring(q - queues, 0, q->tail);
+	return complete(q);
+}
+
+static void admin(struct command *cmd, const char *what)
+{
+	int status = run(&queues[0], cmd);
+
+	need(status, what);
+	if (status)
+		give_up("cannot %s: status 0x%x", what, status);
+}
+
+/* Move @count pages between the disk's page @disk and @iova. */
+static int transfer(int opcode, int disk, __u64 iova, int count)
+{
+	int blocks = PAGE / block_size;
+	struct command cmd = {
+		.opcode = opcode,
+		.nsid = 1,
+		.prp = { iova, count > 1 ? iova + PAGE : 0 },
+		.dw10 = disk * blocks,
+		.dw12 = count * blocks - 1,
+	};
+
+	return run(&queues[1], &cmd);
+}
+
+static const char *status_text(int status)
+{
+	static char text[64];
+
+	if (!status)
+		return "success";
+	if (status < 0)
+		snprintf(text, sizeof(text), "no completion (%s)", strerror(-status));
+	else if ((status & 0x7ff) == 0x004)
+		snprintf(text, sizeof(text), "data transfer error");
+	else
+		snprintf(text, sizeof(text), "status 0x%x", status & 0x7ff);
+	return text;
+}
+
+static void wait_ready(__u32 ready)
+{
+	/* CAP.TO says how long it may take, in units of 500 ms. */
+	double deadline = now_ms() + 1e4 + 500 * (reg_read(REG_CAP) >> 24);
+
+	while ((reg_read(REG_CSTS) & CSTS_READY) != ready) {
+		if (now_ms() > deadline)
+			give_up("the controller does not become %s",
+				ready ? "ready" : "idle");
+		usleep(1000);
+	}
+}
+
+static void controller_down(void)
+{
+	reg_write(REG_CC, 0);
+	wait_ready(0);
+}
+
+/* An I/O queue pair without interrupts. */
+static void create_queues(void)
+{
+	struct command cq = {
+		.opcode = ADMIN_CREATE_CQ,
+		.prp = { page_iova(PAGE_IO_CQ) },
+		.dw10 = (ENTRIES - 1) << 16 | 1,
+		.dw11 = 1,		/* contiguous */
+	};
+	struct command sq = {
+		.opcode = ADMIN_CREATE_SQ,
+		.prp = { page_iova(PAGE_IO_SQ) },
+		.dw10 = (ENTRIES - 1) << 16 | 1,
+		.dw11 = 1 << 16 | 1,	/* completions to queue 1; contiguous */
+	};
+
+	admin(&cq, "create a completion queue");
+	admin(&sq, "create a submission queue");
+}
+
+/* From whatever state to one that takes commands. */
+static void controller_up(void)
+{
+	struct queue *q;
+
+	controller_down();
+	for (q = queues; q < queues + 2; q++) {
+		memset(page(q->page), 0, 2 * PAGE);
+		q->tail = 0;
+		q->head = 0;
+		q->phase = 1;
+	}
+	reg_write(REG_INTMS, ~0U);
+	reg_write(REG_AQA, (ENTRIES - 1) << 16 | (ENTRIES - 1));
+	reg_write_64(REG_ASQ, page_iova(PAGE_ADMIN_SQ));
+	reg_write_64(REG_ACQ, page_iova(PAGE_ADMIN_CQ));
+	reg_write(REG_CC, CC_ENABLE);
+	wait_ready(1);
+	create_queues();
+}
+
+/* Controller (1) or namespace (0). */
+static const unsigned char *identify(int what)
+{
+	struct command cmd = {
+		.opcode = ADMIN_IDENTIFY,
+		.nsid = !what,
+		.prp = { page_iova(PAGE_IDENTIFY) },
+		.dw10 = what,
+	};
+
+	admin(&cmd, "identify");
+	return (unsigned char *)page(PAGE_IDENTIFY);
+}
+
+/* A field of text is padded with spaces. */
+static void identify_text(char *text, const unsigned char *field, size_t size)
+{
+	memcpy(text, field, size);
+	while (size && isspace(text[size - 1]))
+		size--;
+	text[size] = '\0';
+}
+
+/* ---- The steps ---- */
+
+#define LAB_SERIAL	"memfd-ops"
+
+/* A page that nothing else looks like. */
+static void fill(char *at, const char *text)
+{
+	__u32 i, hash = 0;
+
+	for (i = 0; i < PAGE; i++) {
+		hash = hash * 31 + text[i % strlen(text)] + i;
+		at[i] = hash >> 8;
+	}
+	strcpy(at, text);
+}
+
+static bool zeros(const char *at)
+{
+	return !at[0] && !memcmp(at, at + 1, PAGE - 1);
+}
+
+static void map_everything(void)
+{
+	open_window(&followed);
+	check(true, "%zu GiB of a memfd mapped at IOVA 0x%llx, in %.2f ms",
+	      followed.size / GIB, (unsigned long long)followed.iova, followed.map_ms);
+	check(followed.sparse, "the file has %ld KiB, as before", file_kib(&followed));
+	check(followed.map_cost < 1024, "free memory has changed by %ld KiB",
+	      -followed.map_cost);
+}
+
+/* Its disk is about to be written to: it is the lab's, or the user named it. */
+static void start_controller(bool named)
+{
+	char model[41], serial[21];
+	const unsigned char *id;
+	__u64 blocks;
+
+	allocate(&followed, 0, NR_PAGES * PAGE);
+	controller_up();
+	id = identify(1);
+	identify_text(serial, id + 4, 20);
+	identify_text(model, id + 24, 40);
+	if (!named && strcmp(serial, LAB_SERIAL))
+		give_up("%s is not the lab's: name it to have its disk overwritten",
+			address);
+	id = identify(0);
+	memcpy(&blocks, id, sizeof(blocks));
+	block_size = 1U << id[128 + 4 * (id[26] & 0xf) + 2];
+	if (block_size > PAGE || blocks * block_size < MIB)
+		give_up("its disk is not one that this program can use");
+	check(true, "\"%s\" with a disk of %llu MiB, by queues in the memfd", model,
+	      blocks * block_size / MIB);
+}
+
+static void write_and_read(void)
+{
+	int status[3];
+
+	fill(page(PAGE_SOURCE), "on the disk first");
+	fill(page(PAGE_SOURCE_2), "on the disk second");
+	status[0] = transfer(NVM_WRITE, DISK_OLD, page_iova(PAGE_SOURCE), 2);
+	status[1] = transfer(NVM_READ, DISK_OLD, page_iova(PAGE_TARGET), 2);
+	check(!status[0] && !status[1] &&
+	      !memcmp(page(PAGE_SOURCE), page(PAGE_TARGET), 2 * PAGE),
+	      "two pages written and read back: \"%.20s\", \"%.20s\"",
+	      page(PAGE_TARGET), page(PAGE_TARGET_2));
+
+	fill(page(PAGE_SOURCE), "on the disk later");
+	status[2] = transfer(NVM_WRITE, DISK_NEW, page_iova(PAGE_SOURCE), 1);
+	check(!status[2], "one more written, for later");
+	check(file_kib(&followed) == (long)(NR_PAGES * PAGE / KIB),
+	      "the file has %ld KiB: the pages of queues and buffers",
+	      file_kib(&followed));
+}
+
+static void allocate_later(void)
+{
+	size_t last = FAR + HOLE - PAGE;
+	double start = now_ms(), ms;
+	int status;
+
+	allocate(&followed, FAR, HOLE);
+	ms = now_ms() - start;
+	check(file_kib(&followed) == (long)((HOLE + NR_PAGES * PAGE) / KIB),
+	      "fallocate() of %zu MiB at %zu GiB, in %.0f ms: the file has %ld KiB",
+	      HOLE / MIB, FAR / GIB, ms, file_kib(&followed));
+	status = transfer(NVM_READ, DISK_OLD, followed.iova + last, 1);
+	check(!status && !strcmp(followed.mem + last, "on the disk first"),
+	      "the controller reads a block into the last of them, with no ioctl in between");
+}
+
+/* VFIO would not map a hole: it makes the page, and keeps it. */
+static void map_pinned(void)
+{
+	open_window(&pinned);
+	check(file_kib(&pinned) == (long)(pinned.size / KIB),
+	      "%zu MiB of a sparse memfd mapped at IOVA 0x%llx, in %.2f ms",
+	      pinned.size / MIB, (unsigned long long)pinned.iova, pinned.map_ms);
+	check(!pinned.sparse && pinned.map_cost > (long)(pinned.size / KIB * 9 / 10),
+	      "that gave the file %ld KiB; free memory is %ld KiB less",
+	      file_kib(&pinned), pinned.map_cost);
+}
+
+static void make_hole(struct window *w, size_t at)
+{
+	long free_before = mem_free();
+	bool all;
+
+	need_call(fallocate(w->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, HOLE),
+		  "punch a hole");
+	w->given_back = mem_free() - free_before;
+	all = w->given_back > (long)(HOLE / KIB * 9 / 10);
+	check(w->follows ? all : w->given_back < (long)(HOLE / KIB / 10),
+	      "a hole of %zu MiB is punched: free memory is %ld KiB more%s", HOLE / MIB,
+	      w->given_back, all ? "" : ", for the pages are pinned");
+}
+
+/*
+ * The IOMMU's interrupt may come a bit after the command's completion. Where faults
+ * are not counted: -1.
+ */
+static long faults_since(long before)
+{
+	double deadline = now_ms() + 500;
+	long faults;
+
+	do {
+		faults = mdma_iommu_faults();
+		if (faults < 0)
+			return -1;
+		usleep(1000);
+	} while (faults == before && now_ms() < deadline);
+	return faults - before;
+}
+
+/* The controller reads from the disk into the hole. */
+static void dma_into_hole(struct window *w, size_t at)
+{
+	long faults = mdma_iommu_faults();
+	int status;
+
+	status = transfer(NVM_READ, DISK_NEW, w->iova + at, 1);
+	faults = faults_since(faults);
+	w->blocked = faults;
+
+	/* What the device says is up to the device; so is whether it survives. */
+	if (w->follows)
+		printf("  --    the controller reads a block into the hole, and says: %s\n",
+		       status_text(status));
+	else
+		check(!status, "the controller reads a block into the hole, and says: %s",
+		      status_text(status));
+	if (w->follows && !status)
+		printf("        (QEMU's drops what the IOMMU blocks, without a word)\n");
+	if (status < 0)
+		controller_up();
+
+	if (faults < 0)
+		printf("  --    this IOMMU, as emulated, does not count its faults\n");
+	else
+		check(w->follows == !!faults, "the IOMMU recorded %ld fault(s)", faults);
+	check(!has_page(w, at), "the file has no page there");
+}
+
+/* What is in the window at @at for the controller, by way of the disk. */
+static const char *controllers_view(struct window *w, size_t at)
+{
+	int status;
+
+	memset(page(PAGE_TARGET), 0, PAGE);
+	status = transfer(NVM_WRITE, DISK_VIEW, w->iova + at, 1);
+	if (!status)
+		status = transfer(NVM_READ, DISK_VIEW, page_iova(PAGE_TARGET), 1);
+	check(!status, "the controller writes what it has there to the disk: %s",
+	      status_text(status));
+	return page(PAGE_TARGET);
+}
+
+/* The page comes back to the file. Who has what the controller wrote? */
+static void refill(struct window *w, size_t at)
+{
+	const char *view;
+
+	allocate(w, at, PAGE);
+	check(zeros(w->mem + at), "the page is allocated again: the file has zeros");
+	fill(w->mem + at, "written to the file since");
+	view = controllers_view(w, at);
+	w->refilled = !memcmp(view, w->mem + at, PAGE);
+	fill(page(PAGE_SOURCE), "on the disk later");
+	w->blocked = w->blocked && memcmp(view, page(PAGE_SOURCE), PAGE);
+	check(w->refilled == w->follows && w->blocked == w->follows,
+	      "the file has \"%s\", the controller \"%.40s\"", w->mem + at, view);
+}
+
+/* What the file loses and gets again: @at, HOLE bytes that the file has. */
+static void experiment(struct window *w, size_t at)
+{
+	int status;
+
+	status = transfer(NVM_READ, DISK_OLD, w->iova + at, 1);
+	check(!status && !strcmp(w->mem + at, "on the disk first"),
+	      "the controller reads a block: the file has \"%.20s\"", w->mem + at);
+	make_hole(w, at);
+	dma_into_hole(w, at);
+	refill(w, at);
+	status = transfer(NVM_READ, DISK_OLD, page_iova(PAGE_TARGET), 1);
+	check(!status && !strcmp(page(PAGE_TARGET), "on the disk first"),
+	      "the controller goes on working");
+}
+
+/* Without the mapping, the pages that the file has lost are free at last. */
+static void close_pinned(void)
+{
+	long free_before = mem_free(), more;
+
+	need_call(unmap(&pinned), "unmap by address");
+	more = mem_free() - free_before;
+	check(more > (long)(HOLE / KIB * 9 / 10),
+	      "unmapped, and free memory is %ld KiB more", more);
+}
+
+/* The file is none the worse. */
+static void close_followed(void)
+{
+	long kib = file_kib(&followed);
+
+	controller_down();
+	need_call(unmap(&followed), "unmap the memfd");
+	check(file_kib(&followed) == kib && !strcmp(page(PAGE_TARGET), "on the disk first"),
+	      "the controller stopped, the window unmapped: the file has %ld KiB, as before",
+	      kib);
+}
+
+static void row_text(const char *what, const char *a, const char *b)
+{
+	printf("  %-42s%-16s%s\n", what, a, b);
+}
+
+static void row(const char *what, const char *unit, double a, double b)
+{
+	int digits = strcmp(unit, "ms") ? 0 : 1;
+	char cell[2][32];
+
+	snprintf(cell[0], sizeof(cell[0]), "%.*f %s", digits, a, unit);
+	snprintf(cell[1], sizeof(cell[1]), "%.*f %s", digits, b, unit);
+	row_text(what, cell[0], cell[1]);
+}
+
+/* What was freed or used by others meanwhile is much less than 1 MiB. */
+static double mib(long kib)
+{
+	return (kib + 512) / 1024;
+}
+
+static void row_yes(const char *what, bool a, bool b)
+{
+	row_text(what, a ? "yes" : "no", b ? "yes" : "no");
+}
+
+static void table(void)
+{
+	struct window *a = &pinned, *b = &followed;
+
+	row_text("", a->name, b->name);
+	row("size of a sparse file mapped at once", "MiB", a->size / MIB, b->size / MIB);
+	row("memory that this takes", "MiB", mib(a->map_cost), mib(b->map_cost));
+	row("time that this takes", "ms", a->map_ms, b->map_ms);
+	row_yes("the file stays sparse", a->sparse, b->sparse);
+	row("memory that a hole of 64 MiB gives back", "MiB", mib(a->given_back),
+	    mib(b->given_back));
+	row_yes("DMA into the hole is blocked", a->blocked, b->blocked);
+	row_yes("the device has a page allocated later", a->refilled, b->refilled);
+	row_yes("file and device agree", a->blocked && a->refilled,
+		b->blocked && b->refilled);
+	printf("\n  By address every page is made and pinned: hence the smaller window.\n");
+}
+
+static void options(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--iommufd")) {
+			by_cdev = true;
+		} else if (isxdigit(argv[i][0]) && strlen(argv[i]) < sizeof(address)) {
+			strcpy(address, argv[i]);
+		} else {
+			printf("usage: memfd-ops-nvme [--iommufd] [0000:00:00.0]\n"
+			       "An NVMe controller that is named has its disk overwritten.\n");
+			exit(2);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	bool named;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	options(argc, argv);
+	named = address[0];
+	find_controller();
+	bind_controller();
+	open_device();
+	printf("The NVMe controller %s, through %s.\n", address,
+	       by_cdev ? "iommufd" : "a VFIO type1 container");
+
+	step("A sparse memfd of 64 GiB is mapped for the controller at once");
+	map_everything();
+
+	step("The controller is driven from it, and only from it");
+	start_controller(named);
+	write_and_read();
+
+	step("The file gets pages later");
+	allocate_later();
+
+	step("The file loses pages, mapped so that the mapping follows");
+	experiment(&followed, FAR);
+
+	step("The same, mapped by address: the pages are pinned");
+	map_pinned();
+	experiment(&pinned, 0);
+	close_pinned();
+
+	step("The end");
+	close_followed();
+
+	step("Side by side");
+	table();
+
+	printf("\n%s\n", failures ? "Not everything was as it should be." :
+	       "The controller followed the file at every step.");
+	return failures ? 1 : 0;
+}
