@@ -515,7 +515,8 @@ static int check_args(u64 iova, u64 length, struct file *file, u64 offset,
 	if (check_add_overflow(iova, length - 1, &last) ||
 	    check_add_overflow(offset, length - 1, &last))
 		return -EOVERFLOW;
-	if ((prot & IOMMU_READ && !(file->f_mode & FMODE_READ)) ||
+	/* as with mmap(): where VT-d lets a device write it lets it read, too */
+	if (!(file->f_mode & FMODE_READ) ||
 	    (prot & IOMMU_WRITE && !(file->f_mode & FMODE_WRITE)))
 		return -EACCES;
 	return 0;
@@ -569,8 +570,9 @@ static void free_mirror(struct iommu_memfd *im)
  * -EINVAL (a value is zero or not a multiple of the page size; unknown @prot;
  * the range is outside the domain's aperture, or reserved; @file is of another
  * kind or cannot be that large), -EOVERFLOW (a range wraps around),
- * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for what
- * @prot says), -EPERM (it is sealed against that), -EIO (from swap), -ENOMEM,
+ * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for
+ * reading, or not for writing if @prot says that), -EPERM (it is sealed against
+ * that), -EIO (from swap), -ENOMEM,
  * -EINTR (killed), or what iommu_map() returned. After an error nothing is
  * mapped.
  */

@@ -483,6 +483,7 @@ static void map_refuses(struct kunit *test)
 	f->f_mode |= FMODE_WRITE;
 	f->f_mode &= ~FMODE_READ;
 	expect_refused(test, -EACCES, SZ_1M, SZ_4K, f, 0, rw);
+	expect_refused(test, -EACCES, SZ_1M, SZ_4K, f, 0, IOMMU_WRITE);
 	f->f_mode |= FMODE_READ;
 
 	expect_mirrored(test, f, IOVA, 8, 16);

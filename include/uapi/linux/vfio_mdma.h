@@ -68,10 +68,10 @@ struct vfio_mdma_info {
  *	EINVAL (no access asked for, a misaligned or zero value, a range outside
  *	the instance's window, a file that is not on tmpfs), EOVERFLOW (a range
  *	wraps around), EEXIST (something is mapped there already), EBADF (no
- *	such descriptor), EACCES (the descriptor is not open for what the device
- *	is to do), EPERM (the file is sealed against writing, and the device
- *	is to write), ENOMEM, EINTR, EFAULT, EIO (a page could not be read back
- *	from swap).
+ *	such descriptor), EACCES (the descriptor is not open for reading, or not
+ *	for writing if the device is to write), EPERM (the file is sealed
+ *	against writing, and the device is to write), ENOMEM, EINTR, EFAULT, EIO
+ *	(a page could not be read back from swap).
  */
 struct vfio_mdma_map {
 	__u32	argsz;
