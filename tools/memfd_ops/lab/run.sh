@@ -18,7 +18,8 @@ shell)
 	exec "$LAB/boot.sh" demo "$log" 0
 	;;
 demo)
-	"$LAB/boot.sh" demo "$log" 600 'modprobe mdma && exec memfd-ops-demo' ||
+	"$LAB/boot.sh" demo "$log" 600 \
+		'modprobe mdma && memfd-ops-demo && echo && exec memfd-ops-nvme' ||
 		die "the demo failed ($?); the kernel's log: $log"
 	! complaints "$log" >&2 || die "the kernel complained; its log: $log"
 	echo 'demo: PASS'
