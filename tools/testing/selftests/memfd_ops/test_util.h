@@ -207,23 +207,18 @@ struct iova_table {
 	size_t nr;
 };
 
-/* -ENOENT if this IOMMU does not show its table. */
-static inline int iova_table_read(struct mdma *m, struct iova_table *t)
+/* Of the PCI device at that address. -ENOENT if this IOMMU does not show its table. */
+static inline int iova_table_of(const char *address, struct iova_table *t)
 {
-	char path[PATH_MAX], dir[PATH_MAX], *line = NULL, *at, *end;
+	char path[PATH_MAX], *line = NULL, *at, *end;
 	__u64 iova, value, leaf;
 	size_t size = 0, room = 0;
 	FILE *file;
 	int level;
 
 	memset(t, 0, sizeof(*t));
-	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s", m->uuid);
-	if (!realpath(path, dir))
-		return -errno;
-	*strrchr(dir, '/') = '\0';
 	snprintf(path, sizeof(path),
-		 "/sys/kernel/debug/iommu/intel/%.32s/domain_translation_struct",
-		 strrchr(dir, '/') + 1);
+		 "/sys/kernel/debug/iommu/intel/%.32s/domain_translation_struct", address);
 	file = fopen(path, "re");
 	if (!file)
 		return -errno;
@@ -252,6 +247,19 @@ static inline int iova_table_read(struct mdma *m, struct iova_table *t)
 	free(line);
 	fclose(file);
 	return 0;
+}
+
+/* Of the PCI device behind an instance. */
+static inline int iova_table_read(struct mdma *m, struct iova_table *t)
+{
+	char path[PATH_MAX], dir[PATH_MAX];
+
+	memset(t, 0, sizeof(*t));
+	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s", m->uuid);
+	if (!realpath(path, dir))
+		return -errno;
+	*strrchr(dir, '/') = '\0';
+	return iova_table_of(strrchr(dir, '/') + 1, t);
 }
 
 static inline void iova_table_free(struct iova_table *t)
@@ -392,20 +400,16 @@ static inline void rig_stay_on_one_cpu(bool stay)
 	}
 }
 
-static inline int rig_setup(struct rig *r, size_t pages)
+/* A memfd, and no device. */
+static inline int rig_memory(struct rig *r, size_t pages)
 {
 	size_t size = pages * PAGE;
-	char path[PATH_MAX];
 	uintptr_t room;
-	int i, ret;
 
 	memset(r, 0, sizeof(*r));
 	rig_stay_on_one_cpu(true);
 	r->dev[0] = (struct mdma)MDMA_INIT;
 	r->dev[1] = (struct mdma)MDMA_INIT;
-	if (mdma_type(path, sizeof(path)))
-		system("modprobe mdma");
-	mdma_remove_stale();
 	r->pages = pages;
 	r->fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (r->fd < 0 || ftruncate(r->fd, size))
@@ -417,8 +421,20 @@ static inline int rig_setup(struct rig *r, size_t pages)
 	room = ((uintptr_t)r->mem + HUGE - 1) & ~(HUGE - 1);
 	r->mem = mmap((void *)room, size, PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_FIXED, r->fd, 0);
-	if (r->mem == MAP_FAILED)
-		return -errno;
+	return r->mem == MAP_FAILED ? -errno : 0;
+}
+
+static inline int rig_setup(struct rig *r, size_t pages)
+{
+	char path[PATH_MAX];
+	int i, ret;
+
+	if (mdma_type(path, sizeof(path)))
+		system("modprobe mdma");
+	mdma_remove_stale();
+	ret = rig_memory(r, pages);
+	if (ret)
+		return ret;
 	for (i = 0; i < 2; i++) {
 		ret = mdma_create(&r->dev[i]);
 		if (!ret)
