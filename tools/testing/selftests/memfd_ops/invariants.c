@@ -356,35 +356,6 @@ TEST_F_TIMEOUT(invariants, i4_swapped_out_before, 120)
 }
 
 /*
- * Let the @nth allocation of this thread from here on fail. Then, with 0, no
- * more: returns how many were still to come, 0 if one has failed.
- */
-static int fail_nth(int fd, int nth)
-{
-	char text[16] = "";
-	int left = nth;
-
-	if (!nth) {
-		if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-			return -errno;
-		left = atoi(text);
-	}
-	snprintf(text, sizeof(text), "%d", nth);
-	return pwrite(fd, text, strlen(text), 0) < 0 ? -errno : left;
-}
-
-/* Any allocation may be made to fail, and quietly. */
-static void fail_anything(const char *on)
-{
-	mdma_write_file(FAULTY("slab/ignore-gfp-wait"), on);
-	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-wait"), on);
-	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-highmem"), on);
-	mdma_write_file(FAULTY("_page_alloc/min-order"), "0");
-	mdma_write_file(FAULTY("slab/verbose"), "0");
-	mdma_write_file(FAULTY("_page_alloc/verbose"), "0");
-}
-
-/*
  * A consumer's error is what the caller gets, and then nothing has changed.
  * The mirror has but one to give, -ENOMEM for its page table: fail every
  * allocation on the way, one after the other, the mirror's among them. (KUnit

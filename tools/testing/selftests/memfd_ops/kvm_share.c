@@ -665,31 +665,6 @@ TEST_F_TIMEOUT(share, veto, 120)
 	EXPECT_EQ(0, guest_wrong_words(&s->vm, 0, gpa_of(3), 3));
 }
 
-/* See fail_nth() in invariants.c: the @nth allocation of this thread fails. */
-static int fail_nth(int fd, int nth)
-{
-	char text[16] = "";
-	int left = nth;
-
-	if (!nth) {
-		if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-			return -errno;
-		left = atoi(text);
-	}
-	snprintf(text, sizeof(text), "%d", nth);
-	return pwrite(fd, text, strlen(text), 0) < 0 ? -errno : left;
-}
-
-static void fail_anything(const char *on)
-{
-	mdma_write_file(FAULTY("slab/ignore-gfp-wait"), on);
-	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-wait"), on);
-	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-highmem"), on);
-	mdma_write_file(FAULTY("_page_alloc/min-order"), "0");
-	mdma_write_file(FAULTY("slab/verbose"), "0");
-	mdma_write_file(FAULTY("_page_alloc/verbose"), "0");
-}
-
 /*
  * The guest is at a hole behind the end of the file, which then is moved away.
  * So all that is left to be done is one KVM_RUN.

@@ -626,4 +626,33 @@ static inline int consumers_of(int fd)
 	return found;
 }
 
+/*
+ * Let the @nth allocation of this thread from here on fail. Then, with 0, no
+ * more: returns how many were still to come, 0 if one has failed.
+ */
+static inline int fail_nth(int fd, int nth)
+{
+	char text[16] = "";
+	int left = nth;
+
+	if (!nth) {
+		if (pread(fd, text, sizeof(text) - 1, 0) < 0)
+			return -errno;
+		left = atoi(text);
+	}
+	snprintf(text, sizeof(text), "%d", nth);
+	return pwrite(fd, text, strlen(text), 0) < 0 ? -errno : left;
+}
+
+/* Any allocation may be made to fail, and quietly. */
+static inline void fail_anything(const char *on)
+{
+	mdma_write_file(FAULTY("slab/ignore-gfp-wait"), on);
+	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-wait"), on);
+	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-highmem"), on);
+	mdma_write_file(FAULTY("_page_alloc/min-order"), "0");
+	mdma_write_file(FAULTY("slab/verbose"), "0");
+	mdma_write_file(FAULTY("_page_alloc/verbose"), "0");
+}
+
 #endif /* TEST_UTIL_H */

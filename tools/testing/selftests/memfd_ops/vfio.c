@@ -1650,32 +1650,6 @@ TEST_F_TIMEOUT(late, passed_on, 120)
  * No memory
  */
 
-/* Have the nth allocation fail, counted from now; 0: how many are left until then? */
-static int fail_nth(int fd, int nth)
-{
-	char text[16] = "";
-	int left = nth;
-
-	if (!nth) {
-		if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-			return -errno;
-		left = atoi(text);
-	}
-	snprintf(text, sizeof(text), "%d", nth);
-	return pwrite(fd, text, strlen(text), 0) < 0 ? -errno : left;
-}
-
-/* Any allocation may be made to fail, and quietly. */
-static void fail_anything(const char *on)
-{
-	mdma_write_file(FAULTY("slab/ignore-gfp-wait"), on);
-	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-wait"), on);
-	mdma_write_file(FAULTY("_page_alloc/ignore-gfp-highmem"), on);
-	mdma_write_file(FAULTY("_page_alloc/min-order"), "0");
-	mdma_write_file(FAULTY("slab/verbose"), "0");
-	mdma_write_file(FAULTY("_page_alloc/verbose"), "0");
-}
-
 TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
 {
 	const __u64 spread = 1UL << 36;
