@@ -47,6 +47,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
@@ -1102,17 +1103,65 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 	return 0;
 }
 
-static void shmem_find_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
-			      pgoff_t end, struct folio_batch *fbatch)
+/* From time to time, in a walk under rcu_read_lock() */
+static void shmem_walk_resched(struct xa_state *xas, unsigned int *steps)
 {
-	filemap_get_folios(mn->file->f_mapping, index, end - 1, fbatch);
+	if (++*steps % XA_CHECK_SCHED)
+		return;
+	xas_pause(xas);
+	cond_resched_rcu();
+}
+
+/*
+ * The caller has a reference on what it asks for, which therefore is not freed
+ * and reused under this walk: there is no need to take one.
+ */
+static pgoff_t shmem_find_missing(struct memfd_falloc_notifier *mn,
+				  pgoff_t start, pgoff_t end)
+{
+	XA_STATE(xas, &mn->file->f_mapping->i_pages, start);
+	unsigned int steps = 0;
+	struct folio *folio;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		if (xa_is_value(folio) || folio->index > start)
+			break;
+		start = folio_next_index(folio);
+		shmem_walk_resched(&xas, &steps);
+	}
+	rcu_read_unlock();
+	return min(start, end);
+}
+
+static void shmem_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
+			     pgoff_t end, bool dirty)
+{
+	XA_STATE(xas, &mn->file->f_mapping->i_pages, start);
+	unsigned int steps = 0;
+	struct folio *folio;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio) || xa_is_value(folio))
+			continue;
+		/* while the file is followed, nobody cleans it behind us */
+		if (dirty && !folio_test_dirty(folio))
+			folio_mark_dirty(folio);
+		folio_put(folio);
+		shmem_walk_resched(&xas, &steps);
+	}
+	rcu_read_unlock();
 }
 
 static const struct memfd_pfn_ops shmem_pfn_ops = {
 	.get_lock_pfn	= shmem_get_lock_pfn,
 	.put_unlock_pfn	= shmem_put_unlock_pfn,
 	.get_folios	= shmem_get_folios,
-	.find_folios	= shmem_find_folios,
+	.find_missing	= shmem_find_missing,
+	.put_folios	= shmem_put_folios,
 };
 
 /*

@@ -8,9 +8,12 @@
  * interval tree: no two runs touch, and an index is in a run if and only if
  * its page is mapped.
  *
- * - A folio, or the part of it that lies in the window, is mapped by one
- *   iommu_map() and unmapped by one iommu_unmap_fast() of the same range:
- *   that is what all IOMMU drivers get right.
+ * - A folio, or the part of it that lies in the window, is revoked as a whole,
+ *   so no entry of the page table may cover parts of two. One iommu_map() is
+ *   for several folios only where they are fewer pages than the next larger
+ *   entry has, and where the driver can unmap part of what it mapped at once,
+ *   see pages_per_call(). One iommu_unmap_fast() is for any number of folios
+ *   without a gap: all drivers get that right.
  * - For each folio it has mapped a mirror holds one reference, dropped after
  *   the IOTLB flush. So no page is freed that the device can reach, and
  *   nobody migrates, collapses, splits or swaps out a folio in a run. Hence
@@ -44,23 +47,27 @@
  * @imd: the IOVA space
  * @iovas: the IOVA range, in @imd's tree
  * @prot: IOMMU_READ, IOMMU_WRITE and IOMMU_CACHE
+ * @per_call: how many pages iommu_map() may map at once, of several folios
  * @lock: protects all below; taken in the consumer's callbacks
  * @runs: what is mapped, in pages of the file
  * @spare: a node for a run that is split; may be NULL for a while
  * @refill_start: first page of what was revoked for want of @spare
  * @refill_end: the one behind its last; not above @refill_start if there is none
  * @closing: nothing gets mapped any more
+ * @stuck: the IOMMU driver did not unmap what it was asked to. The device may
+ *	reach that for ever, so no reference is dropped any more
  */
 struct iommu_memfd {
 	struct memfd_falloc_notifier mn;
 	struct iommu_memfd_domain *imd;
 	struct interval_tree_node iovas;
 	int prot;
+	pgoff_t per_call;
 	struct mutex lock;	/* see above */
 	struct rb_root_cached runs;
 	struct interval_tree_node *spare;
 	pgoff_t refill_start, refill_end;
-	bool closing;
+	bool closing, stuck;
 };
 
 static struct iommu_memfd *to_mirror(struct memfd_falloc_notifier *mn)
@@ -112,49 +119,141 @@ static bool is_mapped(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 	return run && run->last >= end - 1;
 }
 
-/*
- * Map @folio, or as much of it as lies in the window. -EEXIST if a page is
- * mapped there already; the caller knows whether that is of the same folio.
- */
-static int map_folio(struct iommu_memfd *im, struct folio *folio, gfp_t gfp)
+/* The part of a folio that lies in the window: its first page, and its end */
+static pgoff_t folio_start(struct iommu_memfd *im, struct folio *folio)
 {
-	pgoff_t start = max(folio->index, memfd_window_start(&im->mn));
-	pgoff_t end = min(folio_next_index(folio), memfd_window_end(&im->mn));
-	struct interval_tree_node *prev = NULL, *next = NULL, *run;
-	phys_addr_t phys = PFN_PHYS(folio_pfn(folio) + start - folio->index);
-	int error;
+	return max(folio->index, memfd_window_start(&im->mn));
+}
 
-	lockdep_assert_held(&im->lock);
-	if (interval_tree_iter_first(&im->runs, start, end - 1))
-		return -EEXIST;
-	if (start)
-		prev = interval_tree_iter_first(&im->runs, start - 1, start - 1);
+static pgoff_t folio_end(struct iommu_memfd *im, struct folio *folio)
+{
+	return min(folio_next_index(folio), memfd_window_end(&im->mn));
+}
+
+/* Is @folio the next one behind @prev, in the file and in memory? */
+static bool follows(struct folio *prev, struct folio *folio)
+{
+	return folio->index == folio_next_index(prev) &&
+	       folio_pfn(folio) == folio_pfn(prev) + folio_nr_pages(prev);
+}
+
+/*
+ * How many of @folios, one or more, does one iommu_map() map? At most @nr, and
+ * none at page @limit or behind.
+ */
+static unsigned int folios_per_call(struct iommu_memfd *im,
+				    struct folio **folios, unsigned int nr,
+				    pgoff_t limit)
+{
+	pgoff_t last = folio_start(im, folios[0]) + im->per_call;
+	unsigned int i = 1;
+
+	limit = min(limit, last);
+	while (i < nr && follows(folios[i - 1], folios[i]) &&
+	       folio_end(im, folios[i]) <= limit)
+		i++;
+	return i;
+}
+
+/* Make a run of [start, end), which is mapped now, or put it to its neighbours */
+static void add_run(struct iommu_memfd *im, struct interval_tree_node *run,
+		    pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *next;
+
 	next = interval_tree_iter_first(&im->runs, end, end);
-	run = prev ?: next ?: alloc_run(gfp);
-	if (!run)
-		return -ENOMEM;
-
-	error = iommu_map(im->imd->domain, index_to_iova(im, start), phys,
-			  (end - start) << PAGE_SHIFT, im->prot, gfp);
-	if (error) {
-		if (!prev && !next)
-			kfree(run);
-		return error;
-	}
-
-	folio_get(folio);
-	if (prev) {
-		start = prev->start;
-		interval_tree_remove(prev, &im->runs);
+	if (run->start < start) {
+		start = run->start;
+		interval_tree_remove(run, &im->runs);
 	}
 	if (next) {
 		end = next->last + 1;
 		interval_tree_remove(next, &im->runs);
+		put_run(im, next);
 	}
 	set_run(im, run, start, end - 1);
-	if (prev && next)
-		put_run(im, next);
-	return 0;
+}
+
+/*
+ * Map the first of @folios, or as much of it as lies in the window, and those
+ * that follow it without a gap in the file. *@mapped is set to how many were
+ * mapped, with an error too; the mirror takes over the caller's references on
+ * them. -EEXIST if a page of the first is mapped already; the caller knows
+ * whether that is of the same folio.
+ */
+static int map_folios(struct iommu_memfd *im, struct folio **folios,
+		      unsigned int nr, gfp_t gfp, unsigned int *mapped)
+{
+	pgoff_t start = folio_start(im, folios[0]), end = start, limit, s, e;
+	struct interval_tree_node *run = NULL, *next;
+	unsigned int i = 0, n;
+	int error = 0;
+
+	lockdep_assert_held(&im->lock);
+	*mapped = 0;
+	next = interval_tree_iter_first(&im->runs, start, ULONG_MAX);
+	limit = next ? next->start : ULONG_MAX;
+	if (limit < folio_end(im, folios[0]))
+		return -EEXIST;
+	if (start)
+		run = interval_tree_iter_first(&im->runs, start - 1, start - 1);
+	if (!run) {
+		run = alloc_run(gfp);
+		if (!run)
+			return -ENOMEM;
+		run->start = start;
+	}
+
+	while (i < nr && folio_start(im, folios[i]) == end && end < limit) {
+		n = folios_per_call(im, folios + i, nr - i, limit);
+		s = end;
+		e = folio_end(im, folios[i + n - 1]);
+		error = iommu_map(im->imd->domain, index_to_iova(im, s),
+				  PFN_PHYS(folio_pfn(folios[i]) + s - folios[i]->index),
+				  (e - s) << PAGE_SHIFT, im->prot, gfp);
+		if (error)
+			break;
+		end = e;
+		i += n;
+	}
+	if (i)
+		add_run(im, run, start, end);
+	else if (run->start == start)
+		put_run(im, run);
+	*mapped = i;
+	return error;
+}
+
+/*
+ * How many pages of several folios may one iommu_map() map? Fewer than make one
+ * entry of the next size; and only if the driver can unmap some of them by
+ * themselves, which virtio-iommu cannot, say. That is tried out on the mirror's
+ * IOVAs, where nothing is yet; a device that looks there meanwhile reads zeros.
+ */
+static pgoff_t pages_per_call(struct iommu_memfd *im)
+{
+	static u8 zeros[2 * PAGE_SIZE] __page_aligned_bss;
+	unsigned long sizes = im->imd->domain->pgsize_bitmap & ~PAGE_SIZE;
+	unsigned long iova = im->iovas.start, second = iova + PAGE_SIZE;
+	struct iommu_domain *domain = im->imd->domain;
+	struct iommu_iotlb_gather gather;
+	bool splits;
+	size_t n;
+
+	if (im->iovas.last <= second || (sizes && __ffs(sizes) <= PAGE_SHIFT + 1))
+		return 0;
+	if (iommu_map(domain, iova, __pa_symbol(zeros), sizeof(zeros),
+		      IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT))
+		return 0;
+	iommu_iotlb_gather_init(&gather);
+	n = iommu_unmap_fast(domain, second, PAGE_SIZE, &gather);
+	splits = n == PAGE_SIZE && !iommu_iova_to_phys(domain, second);
+	if (iommu_iova_to_phys(domain, iova))
+		iommu_unmap_fast(domain, iova, sizeof(zeros) - n, &gather);
+	iommu_iotlb_sync(domain, &gather);
+	if (!splits)
+		return 0;
+	return sizes ? (1UL << (__ffs(sizes) - PAGE_SHIFT)) - 1 : ULONG_MAX;
 }
 
 /* Tell the DMAs in the IOVA range that they are cut off */
@@ -170,39 +269,40 @@ static void cut_dmas(struct iommu_memfd_domain *imd, unsigned long iova,
 	spin_unlock(&imd->dma_lock);
 }
 
-#define for_each_mapped_folio(im, start, end, index, fbatch)		\
-	for (folio_batch_init(fbatch), index = start;			\
-	     (im)->mn.pfn_ops->find_folios(&(im)->mn, &index, end, fbatch), \
-	     folio_batch_count(fbatch);					\
-	     folio_batch_release(fbatch), cond_resched())
-
-static void release_folio(struct iommu_memfd *im, struct folio *folio)
+/* Look at what the driver says it unmapped, in bytes, where @nr pages were mapped */
+static void check_unmapped(struct iommu_memfd *im, pgoff_t nr, size_t unmapped)
 {
-	/* no fault has told that the device wrote */
-	if (im->prot & IOMMU_WRITE)
-		folio_mark_dirty(folio);
-	folio_put(folio);
+	if (likely(unmapped >> PAGE_SHIFT == nr))
+		return;
+	pr_err_ratelimited("%lu pages mapped, %zu bytes unmapped: memory is lost\n",
+			   nr, unmapped);
+	im->stuck = true;
+	im->closing = true;
 }
 
-/* Unmap and release pages [start, end), which are in a run but not in the file */
-static void revoke_strays(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+/*
+ * Unmap and release the folio of page @start, which is in a run but not in the
+ * file. Returns how many pages that were, at most up to @end.
+ */
+static pgoff_t revoke_stray(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 {
 	struct iommu_domain *domain = im->imd->domain;
+	phys_addr_t phys = iommu_iova_to_phys(domain, index_to_iova(im, start));
 	struct folio *folio;
-	unsigned long nr;
-	phys_addr_t phys;
+	pgoff_t nr;
 
-	for (; start < end; start += nr) {
-		nr = 1;
-		phys = iommu_iova_to_phys(domain, index_to_iova(im, start));
-		if (WARN_ON_ONCE(!phys))
-			continue;
-		folio = pfn_folio(PHYS_PFN(phys));
-		nr = folio_nr_pages(folio) - (PHYS_PFN(phys) - folio_pfn(folio));
-		nr = min(nr, end - start);
-		iommu_unmap(domain, index_to_iova(im, start), nr << PAGE_SHIFT);
-		release_folio(im, folio);
-	}
+	if (WARN_ON_ONCE(!phys))
+		return 1;
+	folio = pfn_folio(PHYS_PFN(phys));
+	nr = folio_nr_pages(folio) - (PHYS_PFN(phys) - folio_pfn(folio));
+	nr = min(nr, end - start);
+	check_unmapped(im, nr, iommu_unmap(domain, index_to_iova(im, start),
+					   nr << PAGE_SHIFT));
+	if (im->prot & IOMMU_WRITE)
+		folio_mark_dirty(folio);
+	if (!im->stuck)
+		folio_put(folio);
+	return nr;
 }
 
 /*
@@ -212,38 +312,25 @@ static void revoke_strays(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 static bool unmap_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 			struct iommu_iotlb_gather *gather)
 {
-	struct folio_batch fbatch;
-	bool unmapped = false;
-	pgoff_t index, s, e;
-	unsigned int i;
+	bool flush = false;
+	pgoff_t missing;
+	size_t unmapped;
 
-	for_each_mapped_folio(im, start, end, index, &fbatch) {
-		for (i = 0; i < folio_batch_count(&fbatch); i++) {
-			s = max(fbatch.folios[i]->index,
-				memfd_window_start(&im->mn));
-			e = min(folio_next_index(fbatch.folios[i]),
-				memfd_window_end(&im->mn));
-			revoke_strays(im, start, s);
-			iommu_unmap_fast(im->imd->domain, index_to_iova(im, s),
-					 (e - s) << PAGE_SHIFT, gather);
-			start = e;
-			unmapped = true;
+	while (start < end) {
+		missing = im->mn.pfn_ops->find_missing(&im->mn, start, end);
+		if (missing == start) {
+			start += revoke_stray(im, start, end);
+			continue;
 		}
+		unmapped = iommu_unmap_fast(im->imd->domain,
+					    index_to_iova(im, start),
+					    (missing - start) << PAGE_SHIFT,
+					    gather);
+		check_unmapped(im, missing - start, unmapped);
+		start = missing;
+		flush = true;
 	}
-	revoke_strays(im, start, end);
-	return unmapped;
-}
-
-/* Drop the references on pages [start, end), which the device cannot reach */
-static void release_folios(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
-{
-	struct folio_batch fbatch;
-	unsigned int i;
-	pgoff_t index;
-
-	for_each_mapped_folio(im, start, end, index, &fbatch)
-		for (i = 0; i < folio_batch_count(&fbatch); i++)
-			release_folio(im, fbatch.folios[i]);
+	return flush;
 }
 
 /*
@@ -300,7 +387,10 @@ static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 	while ((run = interval_tree_iter_first(&im->runs, start, end - 1))) {
 		s = max(start, run->start);
 		e = min(end, run->last + 1);
-		release_folios(im, s, e);
+		/* no fault has told that the device wrote */
+		if (!im->stuck)
+			im->mn.pfn_ops->put_folios(&im->mn, s, e,
+						   im->prot & IOMMU_WRITE);
 		interval_tree_remove(run, &im->runs);
 		if (run->start < s)
 			set_run(im, run, run->start, s - 1);
@@ -309,6 +399,27 @@ static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 		else
 			put_run(im, run);
 	}
+}
+
+/* Map the folios of a batch that are not mapped yet, and empty it */
+static int map_batch(struct iommu_memfd *im, struct folio_batch *fbatch,
+		     gfp_t gfp)
+{
+	unsigned int i = 0, nr = folio_batch_count(fbatch), mapped;
+	int error, ret = 0;
+
+	while (i < nr) {
+		error = map_folios(im, fbatch->folios + i, nr - i, gfp, &mapped);
+		i += mapped;
+		if (!error)
+			continue;
+		/* if it exists, it came by populate meanwhile */
+		if (error != -EEXIST)
+			ret = error;
+		folio_put(fbatch->folios[i++]);
+	}
+	folio_batch_reinit(fbatch);
+	return ret;
 }
 
 /*
@@ -324,7 +435,6 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 	pgoff_t index = start, next;
 	int error, ret = 0;
 	unsigned long seq;
-	unsigned int i;
 
 	folio_batch_init(&fbatch);
 	for (;;) {
@@ -337,16 +447,11 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 			return error ?: ret;
 
 		mutex_lock(&im->lock);
-		if (!im->closing && !memfd_read_retry(mn, seq)) {
-			for (i = 0; i < folio_batch_count(&fbatch); i++) {
-				error = map_folio(im, fbatch.folios[i], gfp);
-				/* if it exists, it came by populate meanwhile */
-				if (error && error != -EEXIST)
-					ret = error;
-			}
-			index = next;
-		} else if (im->closing) {
+		if (im->closing) {
 			index = end;
+		} else if (!memfd_read_retry(mn, seq)) {
+			ret = map_batch(im, &fbatch, gfp) ?: ret;
+			index = next;
 		}
 		mutex_unlock(&im->lock);
 		folio_batch_release(&fbatch);
@@ -405,13 +510,15 @@ static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
 static void give_up(struct iommu_memfd *im)
 {
 	struct interval_tree_node *run;
+	pgoff_t index;
 
 	lockdep_assert_held(&im->lock);
 	pr_err("a page left its file without a word, unmapping all of it\n");
 	im->closing = true;
 	cut_dmas(im->imd, im->iovas.start, im->iovas.last);
 	while ((run = interval_tree_iter_first(&im->runs, 0, ULONG_MAX))) {
-		revoke_strays(im, run->start, run->last + 1);
+		for (index = run->start; index <= run->last;)
+			index += revoke_stray(im, index, run->last + 1);
 		interval_tree_remove(run, &im->runs);
 		put_run(im, run);
 	}
@@ -421,13 +528,16 @@ static int mirror_populate(struct memfd_falloc_notifier *mn,
 			   struct folio *folio, unsigned long seq)
 {
 	struct iommu_memfd *im = to_mirror(mn);
+	unsigned int mapped = 0;
 	int error = 0;
 
 	mutex_lock(&im->lock);
 	if (memfd_read_retry(mn, seq))
 		error = -EAGAIN;
 	else if (!im->closing)
-		error = map_folio(im, folio, GFP_KERNEL_ACCOUNT);
+		error = map_folios(im, &folio, 1, GFP_KERNEL_ACCOUNT, &mapped);
+	if (mapped)
+		folio_get(folio);
 	if (unlikely(error == -EEXIST))
 		give_up(im);
 	mutex_unlock(&im->lock);
@@ -608,6 +718,7 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 	im->spare = alloc_run(GFP_KERNEL_ACCOUNT);
 	if (!im->spare)
 		goto err_remove;
+	im->per_call = pages_per_call(im);
 	error = memfd_register_falloc_notifier(&im->mn, file,
 					       offset >> PAGE_SHIFT,
 					       (offset >> PAGE_SHIFT) +

@@ -4,8 +4,9 @@
  *
  * The domain is stricter than any driver: it notes as a mistake what one of
  * them gets wrong. That is to map what is mapped, to unmap what is not, to
- * unmap a part of what one call mapped, and to let go of a page that a TLB
- * may still translate to.
+ * unmap a part of an entry, and to let go of a page that a TLB may still
+ * translate to. With @whole_calls, it cannot unmap a part of what one call
+ * mapped, like virtio-iommu.
  */
 #include <kunit/memfd.h>
 #include <kunit/test.h>
@@ -25,6 +26,8 @@ struct entry {
 	phys_addr_t phys;
 	unsigned long leaf;	/* IOVA at which its leaf begins */
 	size_t size;		/* of the leaf */
+	unsigned long call;	/* IOVA and size of what one call mapped */
+	size_t call_size;
 	int prot;
 };
 
@@ -35,6 +38,8 @@ struct soft_domain {
 	struct xarray tlb;	/* unmapped, and not flushed */
 	int maps, unmaps, syncs, mistakes;
 	int fail_map;		/* fails the nth map_pages() from now */
+	bool whole_calls;	/* unmaps no part of what one call mapped */
+	bool no_unmap;		/* unmaps nothing */
 };
 
 struct ctx {
@@ -76,6 +81,8 @@ static int soft_map_pages(struct iommu_domain *domain, unsigned long iova,
 		e->phys = phys + (i << PAGE_SHIFT);
 		e->leaf = round_down(at, pgsize);
 		e->size = pgsize;
+		e->call = iova;
+		e->call_size = pgsize * pgcount;
 		e->prot = prot;
 		kfree(xa_store(&sd->table, at >> PAGE_SHIFT, e, gfp));
 		*mapped += PAGE_SIZE;
@@ -101,6 +108,15 @@ static size_t soft_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 	struct soft_domain *sd = to_soft(domain);
 	unsigned long at, end = iova + pgsize * pgcount;
 	struct entry *e;
+
+	if (sd->no_unmap)
+		return 0;
+	e = xa_load(&sd->table, iova >> PAGE_SHIFT);
+	if (sd->whole_calls && e && e->call < iova)
+		return 0;
+	e = xa_load(&sd->table, (end >> PAGE_SHIFT) - 1);
+	if (sd->whole_calls && e && e->call + e->call_size > end)
+		return 0;
 
 	sd->unmaps++;
 	for (at = iova; at < end; at += PAGE_SIZE) {
@@ -290,8 +306,13 @@ static void i2_pages_are_held(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 2));
 	im = map(test, IOVA, 0, 2);
+	lru_add_drain_all();
 	folio = file_folio(ctx->file, 0);
 	KUNIT_EXPECT_EQ(test, 2, folio_ref_count(folio));
+	folio_lock(folio);
+	folio_clear_dirty_for_io(folio);
+	folio_unlock(folio);
+	ctx->sd.syncs = 0;
 	iommu_memfd_unmap(im);
 	KUNIT_EXPECT_EQ(test, 1, folio_ref_count(folio));
 	KUNIT_EXPECT_TRUE(test, folio_test_dirty(folio));
@@ -307,6 +328,7 @@ static void i2_holds_on_unknown_paths(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 1));
 	im = map(test, IOVA, 0, 1);
+	lru_add_drain_all();
 	folio = filemap_lock_folio(ctx->file->f_mapping, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
 	filemap_remove_folio(folio);
@@ -335,6 +357,30 @@ static void i2_holds_on_unknown_paths(struct kunit *test)
 	iommu_memfd_unmap(im);
 	KUNIT_EXPECT_EQ(test, 1, folio_ref_count(folio));
 	folio_put(folio);
+}
+
+/* The IOMMU driver fails to unmap: what the device can reach is not freed */
+static void i2_holds_what_is_stuck(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct iommu_memfd *im;
+	struct folio *folio;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 1));
+	im = map(test, IOVA, 0, 2);
+	folio = file_folio(ctx->file, 0);
+	ctx->sd.no_unmap = true;
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 0, 1));
+	lru_add_drain_all();
+	KUNIT_EXPECT_EQ(test, PFN_PHYS(folio_pfn(folio)), reach(ctx, IOVA));
+	KUNIT_EXPECT_EQ(test, 1, folio_ref_count(folio));
+	/* nothing is mapped over it */
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 2));
+	KUNIT_EXPECT_EQ(test, 0, reach(ctx, IOVA + PAGE_SIZE));
+	iommu_memfd_unmap(im);
+	KUNIT_EXPECT_EQ(test, 1, folio_ref_count(folio));
+	folio_put(folio);
+	empty(&ctx->sd.table);
 }
 
 static void i3_fallocated_pages_are_cleared(struct kunit *test)
@@ -420,8 +466,9 @@ static void i7_leaves_nothing(struct kunit *test)
 	struct iommu_memfd *im;
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 64));
-	/* at each place where mapping can fail */
-	for (int nth = 1; nth <= 64; nth += 9) {
+	/* at each place where mapping can fail; the first call is a trial */
+	ctx->sd.whole_calls = true;
+	for (int nth = 2; nth <= 65; nth += 9) {
 		ctx->sd.fail_map = nth;
 		im = iommu_memfd_map(&ctx->imd, IOVA, 64 * PAGE_SIZE, ctx->file, 0,
 				     IOMMU_READ);
@@ -500,11 +547,14 @@ static void sparse_costs_what_is_there(struct kunit *test)
 	for (i = 0; i < pages; i += step)
 		KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, i, i + 2));
 	im = map(test, IOVA, 0, pages);
-	KUNIT_EXPECT_EQ(test, 128, ctx->sd.maps);
+	/* and one to try out what the domain can */
+	KUNIT_EXPECT_LE(test, ctx->sd.maps, 129);
 	for (i = 0; i < pages; i += step)
 		expect_mirrored(test, ctx->file, IOVA + (i << PAGE_SHIFT), i, i + 4);
+	ctx->sd.unmaps = 0;
+	ctx->sd.syncs = 0;
 	iommu_memfd_unmap(im);
-	KUNIT_EXPECT_EQ(test, 128, ctx->sd.unmaps);
+	KUNIT_EXPECT_EQ(test, 64, ctx->sd.unmaps);
 	KUNIT_EXPECT_EQ(test, 1, ctx->sd.syncs);
 }
 
@@ -518,9 +568,10 @@ static void hole_in_huge_folio(struct kunit *test)
 	ctx->file = memfd_test_huge_file(test, 1024);
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 1024));
 	im = map(test, IOVA, 0, 1024);
-	KUNIT_EXPECT_EQ(test, 2, ctx->sd.maps);
+	KUNIT_EXPECT_EQ(test, 1 + 2, ctx->sd.maps);
 	expect_mirrored(test, ctx->file, IOVA, 0, 1024);
 
+	ctx->sd.unmaps = 0;
 	ctx->sd.syncs = 0;
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 5, 6));
 	KUNIT_EXPECT_EQ(test, 1, ctx->sd.syncs);
@@ -535,6 +586,65 @@ static void hole_in_huge_folio(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 500, 600));
 	expect_mirrored(test, ctx->file, IOVA, 0, 1024);
 	KUNIT_EXPECT_EQ(test, 923UL, memfd_test_blocks(ctx->file));
+	iommu_memfd_unmap(im);
+}
+
+/* A file of small folios, from page 1 on, that follow each other in memory */
+static void split_file(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, 512);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 512));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_punch(ctx->file, 0, 1));
+	KUNIT_ASSERT_EQ(test, 0, folio_order(file_folio(ctx->file, 1)));
+	KUNIT_ASSERT_EQ(test, folio_pfn(file_folio(ctx->file, 1)) + 510,
+			folio_pfn(file_folio(ctx->file, 511)));
+	/* initialised, they are found in batches */
+	iommu_memfd_unmap(map(test, IOVA, 0, 512));
+	ctx->sd.maps = 0;
+}
+
+/* Many folios in a call, but never two in an entry: each can go alone */
+static void maps_many_at_once(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct iommu_memfd *im;
+	pgoff_t i;
+
+	split_file(test);
+	im = map(test, IOVA, 0, 512);
+	KUNIT_EXPECT_LE(test, ctx->sd.maps, 511 / 10);
+	expect_mirrored(test, ctx->file, IOVA, 0, 512);
+	ctx->sd.unmaps = 0;
+	iommu_memfd_unmap(im);
+	KUNIT_EXPECT_LE(test, ctx->sd.unmaps, 2);
+
+	ctx->sd.domain.pgsize_bitmap = SZ_4K | SZ_16K;
+	ctx->sd.maps = 0;
+	im = map(test, IOVA, 0, 512);
+	KUNIT_EXPECT_LE(test, ctx->sd.maps, 511 / 2);
+	for (i = 1; i < 512; i += 3)
+		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, i, i + 1));
+	expect_mirrored(test, ctx->file, IOVA, 0, 512);
+	iommu_memfd_unmap(im);
+}
+
+/* A driver that cannot unmap part of a call is never asked to */
+static void maps_one_at_a_time(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct iommu_memfd *im;
+	pgoff_t i;
+
+	split_file(test);
+	ctx->sd.whole_calls = true;
+	im = map(test, IOVA, 0, 512);
+	for (i = 1; i < 512; i += 3)
+		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, i, i + 1));
+	expect_mirrored(test, ctx->file, IOVA, 0, 512);
 	iommu_memfd_unmap(im);
 }
 
@@ -715,8 +825,9 @@ static void range_in_many_domains(struct kunit *test)
 	expect_mirrored(test, ctx->file, IOVA, 0, 64);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 8, 10));
 
-	/* one that cannot join leaves no trace */
-	ctx->other.fail_map = 3;
+	/* one that cannot join leaves no trace; its first call is a trial */
+	ctx->other.whole_calls = true;
+	ctx->other.fail_map = 4;
 	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&range, &ctx->other.domain));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->other.table));
 	expect_mirrored(test, ctx->file, IOVA, 0, 64);
@@ -765,6 +876,7 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(i1_revoked_and_flushed_before_gone),
 	KUNIT_CASE(i2_pages_are_held),
 	KUNIT_CASE(i2_holds_on_unknown_paths),
+	KUNIT_CASE(i2_holds_what_is_stuck),
 	KUNIT_CASE(i3_fallocated_pages_are_cleared),
 	KUNIT_CASE(i4_mirror_is_complete),
 	KUNIT_CASE(i4_failure_is_heard),
@@ -772,6 +884,8 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(map_refuses),
 	KUNIT_CASE(sparse_costs_what_is_there),
 	KUNIT_CASE(hole_in_huge_folio),
+	KUNIT_CASE(maps_many_at_once),
+	KUNIT_CASE(maps_one_at_a_time),
 	KUNIT_CASE(window_cuts_huge_folio),
 	KUNIT_CASE(splits_without_memory),
 	KUNIT_CASE(sequence_guards_fill),

@@ -138,18 +138,23 @@ struct memfd_falloc_notifier_ops {
  *	window from *@index on and before @end, in ascending order. Each is
  *	referenced, initialised, not poisoned and not locked: it may leave the
  *	file at any time, so they are good only under memfd_read_retry(), and
- *	are let go of without delay.
+ *	are let go of without delay; or kept, if they get mapped.
  *	*@index is moved behind the last page looked at. Holes cost nothing.
  *	@flags is 0, which cannot fail, or %MEMFD_PFN_FILL. May sleep.
  *
  *	Returns 0, with an empty @fbatch when nothing is left before @end, or
  *	-EIO, -ENOMEM or what a consumer's @populate said, with an empty
  *	@fbatch.
- * @find_folios:
- *	As @get_folios, but whatever state the folios are in, and without
- *	locking them: for a consumer that holds a reference on every folio
- *	in the range already, and wants to find them again to drop it.
- *	May be called with folio locks held.
+ * @find_missing:
+ *	Finds the first page of [start, end) that the file does not have, or
+ *	returns end if it has all of them. For a consumer that holds references
+ *	on all of them. May be called with folio locks held, and may sleep.
+ * @put_folios:
+ *	Drops one reference on each folio that the file has in [start, end),
+ *	which the caller has from @get_folios or took in
+ *	&memfd_falloc_notifier_ops.populate, and marks it dirty first if @dirty
+ *	says that it may have been written to. May be called with folio locks
+ *	held, and may sleep.
  */
 struct memfd_pfn_ops {
 	long (*get_lock_pfn)(struct memfd_falloc_notifier *mn, pgoff_t index,
@@ -158,8 +163,10 @@ struct memfd_pfn_ops {
 	int (*get_folios)(struct memfd_falloc_notifier *mn, pgoff_t *index,
 			  pgoff_t end, unsigned int flags,
 			  struct folio_batch *fbatch);
-	void (*find_folios)(struct memfd_falloc_notifier *mn, pgoff_t *index,
-			    pgoff_t end, struct folio_batch *fbatch);
+	pgoff_t (*find_missing)(struct memfd_falloc_notifier *mn, pgoff_t start,
+				pgoff_t end);
+	void (*put_folios)(struct memfd_falloc_notifier *mn, pgoff_t start,
+			   pgoff_t end, bool dirty);
 };
 
 /**
