@@ -198,7 +198,40 @@ static void memfd_first_consumer(struct memfd_followers *fl)
 	mapping_set_unevictable(mapping);
 }
 
-/* Returns whether pages have to be moved back to the evictable lists */
+/* From time to time, in a walk under rcu_read_lock() */
+static void memfd_walk_resched(struct xa_state *xas, unsigned int *steps)
+{
+	if (++*steps % XA_CHECK_SCHED)
+		return;
+	xas_pause(xas);
+	cond_resched_rcu();
+}
+
+/*
+ * Has a page of the file gone to the unevictable list? Few have, as a rule, and
+ * to look is much cheaper than to have all of them moved.
+ */
+static bool memfd_any_unevictable(struct address_space *mapping)
+{
+	XA_STATE(xas, &mapping->i_pages, 0);
+	unsigned int steps = 0;
+	struct folio *folio;
+	bool any = false;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, ULONG_MAX) {
+		if (xas_retry(&xas, folio) || xa_is_value(folio))
+			continue;
+		any = folio_test_unevictable(folio);
+		if (any)
+			break;
+		memfd_walk_resched(&xas, &steps);
+	}
+	rcu_read_unlock();
+	return any;
+}
+
+/* Returns whether pages may have to be moved back to the evictable lists */
 static bool memfd_last_consumer(struct memfd_followers *fl)
 {
 	struct address_space *mapping = fl->inode->i_mapping;
@@ -379,7 +412,7 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 
 	if (mn->writes)
 		mapping_unmap_writable(mapping);
-	if (rescue)
+	if (rescue && memfd_any_unevictable(mapping))
 		shmem_unlock_mapping(mapping);
 	static_branch_slow_dec_deferred(&memfd_ops_key);
 	fput(mn->file);
@@ -979,23 +1012,25 @@ static struct folio *shmem_swap_in(struct inode *inode, pgoff_t index)
 }
 
 /*
- * Take over an entry that find_get_entries() found: the folio to use,
- * referenced and not locked; NULL if there is none for the caller; or an
- * error, -EAGAIN if the page is on its way somewhere else.
+ * The folio of page *@index, referenced, after waiting for its lock, and for
+ * its content if @flags say so. NULL if there is none for the caller; or an
+ * error, -EAGAIN if the page is on its way somewhere else. But for errors,
+ * *@index is moved behind it.
  */
-static struct folio *shmem_take_entry(struct inode *inode, pgoff_t index,
-				      struct folio *folio, unsigned int flags)
+static struct folio *shmem_wait_folio(struct inode *inode, pgoff_t *index,
+				      unsigned int flags)
 {
+	struct folio *folio = filemap_get_entry(inode->i_mapping, *index);
 	int error = 0;
 
-	if (xa_is_value(folio)) {
-		if (!(flags & MEMFD_PFN_FILL))
-			return NULL;
-		folio = shmem_swap_in(inode, index);
-		if (IS_ERR_OR_NULL(folio))
-			return folio;
-	} else {
+	if (xa_is_value(folio))
+		folio = flags & MEMFD_PFN_FILL ?
+			shmem_swap_in(inode, *index) : NULL;
+	else if (folio)
 		folio_lock(folio);
+	if (IS_ERR_OR_NULL(folio)) {
+		*index += !folio;
+		return folio;
 	}
 
 	if (unlikely(folio->mapping != inode->i_mapping)) {
@@ -1011,6 +1046,8 @@ static struct folio *shmem_take_entry(struct inode *inode, pgoff_t index,
 				return ERR_PTR(error);
 		}
 	}
+	if (error != -EAGAIN)
+		*index = folio_next_index(folio);
 	folio_unlock(folio);
 	if (!error)
 		return folio;
@@ -1019,58 +1056,73 @@ static struct folio *shmem_take_entry(struct inode *inode, pgoff_t index,
 }
 
 /*
- * A batch's references keep huge folios from being split, so that a hole in one
- * is cleared but gives back no memory. Have none for longer than it takes.
+ * Take a reference on the folio that has been found at @index, and see that it
+ * is not being replaced: see at the top why that takes its lock. -EAGAIN to
+ * look at the entry again; -EBUSY to wait for it.
  */
-static bool shmem_entry_alone(struct folio *folio, unsigned int flags)
+static int shmem_get_ready(struct address_space *mapping, pgoff_t index,
+			   struct folio *folio)
 {
-	if (xa_is_value(folio))
-		return flags & MEMFD_PFN_FILL;
-	if (folio_test_large(folio))
-		return true;
-	return flags & MEMFD_PFN_FILL && !folio_test_uptodate(folio);
+	bool ready = false;
+
+	if (!folio_try_get(folio))
+		return -EAGAIN;
+	if (folio_trylock(folio)) {
+		/* which also tells that it has not been freed and reused */
+		ready = folio->mapping == mapping &&
+			folio->index <= index && index < folio_next_index(folio) &&
+			folio_test_uptodate(folio) &&
+			!folio_contain_hwpoisoned_page(folio);
+		folio_unlock(folio);
+	}
+	if (likely(ready))
+		return 0;
+	folio_put(folio);
+	return -EBUSY;
 }
 
 /*
- * Take over what find_get_entries() found, up to the first entry that is to be
- * alone in a batch; *@index is set to where that stops short. Puts the rest.
+ * Collect folios from *@index on that need no waiting for. *@index is moved
+ * behind them, to a page to wait for, or to @end. A huge folio is alone in its
+ * batch: its reference keeps it from being split, so that a hole in it is
+ * cleared but gives back no memory. Have none for longer than it takes.
  */
-static int shmem_take_entries(struct inode *inode, pgoff_t *index,
-			      unsigned int flags, struct folio_batch *found,
-			      pgoff_t *indices, struct folio_batch *fbatch)
+static void shmem_ready_folios(struct address_space *mapping, pgoff_t *index,
+			       pgoff_t end, unsigned int flags,
+			       struct folio_batch *fbatch)
 {
-	unsigned int i = 0, nr = folio_batch_count(found);
-	bool alone = false;
-	int error = 0;
+	XA_STATE(xas, &mapping->i_pages, *index);
+	struct folio *folio;
+	pgoff_t next;
+	int error;
 
-	while (i < nr && !alone && !error) {
-		struct folio *folio = found->folios[i];
-		pgoff_t next;
-
-		alone = shmem_entry_alone(folio, flags);
-		if (alone && folio_batch_count(fbatch)) {
-			*index = indices[i];
-			break;
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		next = xas.xa_index;
+		if (xa_is_value(folio) || !folio_test_uptodate(folio)) {
+			if (flags & MEMFD_PFN_FILL)
+				goto out;
+			continue;
 		}
-		next = xa_is_value(folio) ? indices[i] + 1 :
-					    folio_next_index(folio);
-		folio = shmem_take_entry(inode, indices[i], folio, flags);
-		if (IS_ERR(folio)) {
-			error = PTR_ERR(folio);
-			next = indices[i];
-		} else if (folio) {
-			/* what comes from swap may be of another size */
-			next = folio_next_index(folio);
-			folio_batch_add(fbatch, folio);
+		if (folio_test_large(folio) && folio_batch_count(fbatch))
+			goto out;
+		error = shmem_get_ready(mapping, next, folio);
+		if (error == -EAGAIN) {
+			xas_reset(&xas);
+			continue;
 		}
-		if (alone || error)
-			*index = next;
-		i++;
+		if (error)
+			goto out;
+		next = folio_next_index(folio);
+		if (!folio_batch_add(fbatch, folio) || folio_test_large(folio))
+			goto out;
 	}
-	for (; i < nr; i++)
-		if (!xa_is_value(found->folios[i]))
-			folio_put(found->folios[i]);
-	return error;
+	next = end;
+out:
+	rcu_read_unlock();
+	*index = next;
 }
 
 static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
@@ -1078,38 +1130,25 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 			    struct folio_batch *fbatch)
 {
 	struct inode *inode = file_inode(mn->file);
-	pgoff_t indices[PAGEVEC_SIZE];
-	struct folio_batch found;
-	int error;
+	struct folio *folio;
 
 	*index = max(*index, mn->window.start);
 	end = min(end, mn->window.last + 1);
-	while (*index < end && !folio_batch_count(fbatch)) {
-		folio_batch_init(&found);
-		if (!find_get_entries(inode->i_mapping, index, end - 1, &found,
-				      indices)) {
-			*index = end;
+	while (*index < end) {
+		shmem_ready_folios(inode->i_mapping, index, end, flags, fbatch);
+		if (folio_batch_count(fbatch) || *index >= end)
 			break;
-		}
-		error = shmem_take_entries(inode, index, flags, &found, indices,
-					   fbatch);
+		folio = shmem_wait_folio(inode, index, flags);
 		/* -EAGAIN: look again from *index */
-		if (error && error != -EAGAIN) {
-			folio_batch_release(fbatch);
-			return error;
+		if (IS_ERR(folio) && PTR_ERR(folio) != -EAGAIN)
+			return PTR_ERR(folio);
+		if (!IS_ERR_OR_NULL(folio)) {
+			folio_batch_add(fbatch, folio);
+			break;
 		}
 		cond_resched();
 	}
 	return 0;
-}
-
-/* From time to time, in a walk under rcu_read_lock() */
-static void shmem_walk_resched(struct xa_state *xas, unsigned int *steps)
-{
-	if (++*steps % XA_CHECK_SCHED)
-		return;
-	xas_pause(xas);
-	cond_resched_rcu();
 }
 
 /*
@@ -1130,7 +1169,9 @@ static pgoff_t shmem_find_missing(struct memfd_falloc_notifier *mn,
 		if (xa_is_value(folio) || folio->index > start)
 			break;
 		start = folio_next_index(folio);
-		shmem_walk_resched(&xas, &steps);
+		if (folio_test_large(folio))
+			xas_advance(&xas, start - 1);
+		memfd_walk_resched(&xas, &steps);
 	}
 	rcu_read_unlock();
 	return min(start, end);
@@ -1150,8 +1191,10 @@ static void shmem_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 		/* while the file is followed, nobody cleans it behind us */
 		if (dirty && !folio_test_dirty(folio))
 			folio_mark_dirty(folio);
+		if (folio_test_large(folio))
+			xas_advance(&xas, folio_next_index(folio) - 1);
 		folio_put(folio);
-		shmem_walk_resched(&xas, &steps);
+		memfd_walk_resched(&xas, &steps);
 	}
 	rcu_read_unlock();
 }

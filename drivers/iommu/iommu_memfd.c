@@ -130,28 +130,28 @@ static pgoff_t folio_end(struct iommu_memfd *im, struct folio *folio)
 	return min(folio_next_index(folio), memfd_window_end(&im->mn));
 }
 
-/* Is @folio the next one behind @prev, in the file and in memory? */
-static bool follows(struct folio *prev, struct folio *folio)
-{
-	return folio->index == folio_next_index(prev) &&
-	       folio_pfn(folio) == folio_pfn(prev) + folio_nr_pages(prev);
-}
-
 /*
- * How many of @folios, one or more, does one iommu_map() map? At most @nr, and
- * none at page @limit or behind.
+ * How many of @folios, one or more, does one iommu_map() map? Those that follow
+ * each other in the file and in memory; at most @nr, and of several none that
+ * reaches behind page @limit.
  */
 static unsigned int folios_per_call(struct iommu_memfd *im,
 				    struct folio **folios, unsigned int nr,
 				    pgoff_t limit)
 {
-	pgoff_t last = folio_start(im, folios[0]) + im->per_call;
-	unsigned int i = 1;
+	unsigned long pfn = folio_pfn(folios[0]);
+	pgoff_t index = folios[0]->index;
+	unsigned int i = 0;
+	long pages;
 
-	limit = min(limit, last);
-	while (i < nr && follows(folios[i - 1], folios[i]) &&
-	       folio_end(im, folios[i]) <= limit)
-		i++;
+	limit = min(limit, folio_start(im, folios[0]) + im->per_call);
+	do {
+		pages = folio_nr_pages(folios[i]);
+		index += pages;
+		pfn += pages;
+	} while (++i < nr && folios[i]->index == index &&
+		 folio_next_index(folios[i]) <= limit &&
+		 folio_pfn(folios[i]) == pfn);
 	return i;
 }
 

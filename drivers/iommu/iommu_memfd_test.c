@@ -728,29 +728,74 @@ static int map_thread(void *data)
 	return 0;
 }
 
-/* Pages that are punched between being found and being mapped are not mapped */
+/* A consumer that keeps whoever brings it a page waiting */
+struct slow {
+	struct memfd_falloc_notifier mn;
+	struct completion entered, go;
+};
+
+static void slow_invalidate(struct memfd_falloc_notifier *mn, pgoff_t start,
+			    pgoff_t end)
+{
+}
+
+static int slow_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
+			 unsigned long seq)
+{
+	struct slow *slow = container_of(mn, struct slow, mn);
+
+	complete(&slow->entered);
+	wait_for_completion(&slow->go);
+	return 0;
+}
+
+static const struct memfd_falloc_notifier_ops slow_ops = {
+	.name			= "slow",
+	.invalidate_page_range	= slow_invalidate,
+	.populate		= slow_populate,
+};
+
+static int punch_thread(void *data)
+{
+	struct kunit *test = data;
+	struct ctx *ctx = test->priv;
+
+	return memfd_test_punch(ctx->file, 5, 6);
+}
+
+/* A page that is punched between being found and being mapped is not mapped */
 static void sequence_guards_fill(struct kunit *test)
 {
 	struct ctx *ctx = test->priv;
 	struct mapper mapper = { .test = test };
-	struct folio *folio;
+	struct task_struct *punch;
+	struct slow slow = {};
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 64));
 	init_completion(&mapper.done);
-	folio = filemap_lock_folio(ctx->file->f_mapping, 5);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	init_completion(&slow.entered);
+	init_completion(&slow.go);
+	KUNIT_ASSERT_EQ(test, 0,
+			memfd_register_falloc_notifier(&slow.mn, ctx->file, 5, 6, &slow_ops));
 	KUNIT_ASSERT_FALSE(test, IS_ERR(kthread_run(map_thread, &mapper, "memfd_test")));
-	/* it has found the pages before this one, and waits for its lock */
-	while (!folio_test_waiters(folio))
+	/* it has found page 5, and initialised it */
+	wait_for_completion(&slow.entered);
+	KUNIT_EXPECT_NE(test, 0, reach(ctx, IOVA + 5 * PAGE_SIZE));
+	punch = kthread_run(punch_thread, test, "memfd_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(punch));
+	get_task_struct(punch);
+	/* revoked, but the file has it, since it is locked */
+	while (reach(ctx, IOVA + 5 * PAGE_SIZE))
 		schedule_timeout_uninterruptible(1);
-	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 0, 2));
-	folio_unlock(folio);
-	folio_put(folio);
+	complete(&slow.go);
+	KUNIT_EXPECT_EQ(test, 0, kthread_stop(punch));
+	put_task_struct(punch);
 	wait_for_completion(&mapper.done);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(mapper.im));
-	KUNIT_EXPECT_EQ(test, 0, reach(ctx, IOVA));
+	KUNIT_EXPECT_EQ(test, 0, reach(ctx, IOVA + 5 * PAGE_SIZE));
 	expect_mirrored(test, ctx->file, IOVA, 0, 64);
 	iommu_memfd_unmap(mapper.im);
+	memfd_unregister_falloc_notifier(&slow.mn);
 }
 
 static void dma_is_cut(struct kunit *test)
