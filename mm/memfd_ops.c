@@ -1065,12 +1065,12 @@ static int shmem_get_ready(struct address_space *mapping, pgoff_t index,
 {
 	bool ready = false;
 
-	if (!folio_try_get(folio))
+	if (unlikely(!folio_try_get(folio)))
 		return -EAGAIN;
-	if (folio_trylock(folio)) {
+	if (likely(folio_trylock(folio))) {
 		/* which also tells that it has not been freed and reused */
 		ready = folio->mapping == mapping &&
-			folio->index <= index && index < folio_next_index(folio) &&
+			index - folio->index < folio_nr_pages(folio) &&
 			folio_test_uptodate(folio) &&
 			!folio_contain_hwpoisoned_page(folio);
 		folio_unlock(folio);
@@ -1151,6 +1151,16 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 	return 0;
 }
 
+/* Are all pages there of the node to whose first slot the walk has just come? */
+static bool memfd_node_full(struct xa_state *xas)
+{
+	struct xa_node *node = xas->xa_node;
+
+	return node && !node->shift && !xas->xa_offset &&
+	       READ_ONCE(node->count) == XA_CHUNK_SIZE &&
+	       !READ_ONCE(node->nr_values);
+}
+
 /*
  * The caller has a reference on what it asks for, which therefore is not freed
  * and reused under this walk: there is no need to take one.
@@ -1168,8 +1178,11 @@ static pgoff_t shmem_find_missing(struct memfd_falloc_notifier *mn,
 			continue;
 		if (xa_is_value(folio) || folio->index > start)
 			break;
-		start = folio_next_index(folio);
-		if (folio_test_large(folio))
+		if (memfd_node_full(&xas))
+			start = xas.xa_index + XA_CHUNK_SIZE;
+		else
+			start = folio_next_index(folio);
+		if (start - 1 > xas.xa_index)
 			xas_advance(&xas, start - 1);
 		memfd_walk_resched(&xas, &steps);
 	}
