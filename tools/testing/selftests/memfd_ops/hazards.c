@@ -459,6 +459,38 @@ TEST_F_TIMEOUT(hazards, seals_and_holes, 60)
 	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
 }
 
+/* A device that only reads goes on in a file that is sealed against writing. */
+TEST_F_TIMEOUT(hazards, seals_while_reading, 60)
+{
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	int pipes[2];
+	struct iovec iov;
+
+	fill(at(r, 0), 0);
+	ASSERT_EQ(0, grow(r->fd, 1, 15));
+	ASSERT_EQ(0, mdma_map(m, r->fd, 0, iova_of(m, 0), 32 * PAGE,
+			      VFIO_MDMA_MAP_FLAG_READ));
+	EXPECT_EQ(16, rig_reachable(r, 0, 0, 32));
+
+	/* a pipe has a page, which somebody may write to */
+	iov = (struct iovec){ .iov_base = at(r, 3), .iov_len = PAGE };
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(PAGE, vmsplice(pipes[1], &iov, 1, 0));
+	munmap(r->mem, r->pages * PAGE);
+	r->mem = NULL;
+	EXPECT_EQ(-1, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(16, rig_reachable(r, 0, 0, 32));
+	close(pipes[0]);
+	close(pipes[1]);
+
+	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(16, rig_reachable(r, 0, 0, 32));
+	EXPECT_EQ(0, mdma_map(m, r->fd, 0, iova_of(m, 32), PAGE,
+			      VFIO_MDMA_MAP_FLAG_READ));
+}
+
 /* Seals against growing and shrinking are heard before any consumer is. */
 TEST_F_TIMEOUT(hazards, size_seals, 60)
 {
