@@ -23,12 +23,15 @@
  *   until it notices, and finds it by the domain's page table. If another
  *   folio comes in its place the mirror gives up, and takes everything away
  *   from the device.
+ * - What is mapped counts as pinned memory of the process that asked for the
+ *   mirror, within its RLIMIT_MEMLOCK: it can be neither moved nor swapped out.
  * - Revoking never allocates. It may split a run in two, for which one node
  *   is kept. If that is gone, it revokes to the end of the run; what it took
  *   too much comes back when the invalidation ends.
  */
 #define pr_fmt(fmt) "iommu_memfd: " fmt
 
+#include <linux/capability.h>
 #include <linux/file.h>
 #include <linux/iommu.h>
 #include <linux/iommu_memfd.h>
@@ -37,6 +40,7 @@
 #include <linux/overflow.h>
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -49,6 +53,8 @@
  * @prot: IOMMU_READ, IOMMU_WRITE and IOMMU_CACHE
  * @per_call: how many pages iommu_map() may map at once, of several folios
  * @lock: protects all below; taken in the consumer's callbacks
+ * @account: whose memory is pinned; no ->mm if somebody else accounts for it
+ * @held: how many pages are mapped
  * @runs: what is mapped, in pages of the file
  * @spare: a node for a run that is split; may be NULL for a while
  * @refill_start: first page of what was revoked for want of @spare
@@ -64,6 +70,8 @@ struct iommu_memfd {
 	int prot;
 	pgoff_t per_call;
 	struct mutex lock;	/* see above */
+	struct iommu_memfd_account account;
+	unsigned long held;
 	struct rb_root_cached runs;
 	struct interval_tree_node *spare;
 	pgoff_t refill_start, refill_end;
@@ -131,28 +139,31 @@ static pgoff_t folio_end(struct iommu_memfd *im, struct folio *folio)
 }
 
 /*
- * How many of @folios, one or more, does one iommu_map() map? Those that follow
- * each other in the file and in memory; at most @nr, and of several none that
- * reaches behind page @limit.
+ * The limit is not for what had been mapped before: that comes with
+ * %__GFP_NOFAIL. The errno is not -ENOMEM: a page fault would be tried again,
+ * for ever.
  */
-static unsigned int folios_per_call(struct iommu_memfd *im,
-				    struct folio **folios, unsigned int nr,
-				    pgoff_t limit)
+static int charge(struct iommu_memfd *im, unsigned long nr, gfp_t gfp)
 {
-	unsigned long pfn = folio_pfn(folios[0]);
-	pgoff_t index = folios[0]->index;
-	unsigned int i = 0;
-	long pages;
+	struct iommu_memfd_account *account = &im->account;
 
-	limit = min(limit, folio_start(im, folios[0]) + im->per_call);
-	do {
-		pages = folio_nr_pages(folios[i]);
-		index += pages;
-		pfn += pages;
-	} while (++i < nr && folios[i]->index == index &&
-		 folio_next_index(folios[i]) <= limit &&
-		 folio_pfn(folios[i]) == pfn);
-	return i;
+	lockdep_assert_held(&im->lock);
+	if (account->mm &&
+	    atomic64_add_return(nr, &account->mm->pinned_vm) > account->limit &&
+	    !(gfp & __GFP_NOFAIL)) {
+		atomic64_sub(nr, &account->mm->pinned_vm);
+		return -EDQUOT;
+	}
+	im->held += nr;
+	return 0;
+}
+
+static void uncharge(struct iommu_memfd *im, unsigned long nr)
+{
+	lockdep_assert_held(&im->lock);
+	im->held -= nr;
+	if (im->account.mm)
+		atomic64_sub(nr, &im->account.mm->pinned_vm);
 }
 
 /* Make a run of [start, end), which is mapped now, or put it to its neighbours */
@@ -174,6 +185,58 @@ static void add_run(struct iommu_memfd *im, struct interval_tree_node *run,
 	set_run(im, run, start, end - 1);
 }
 
+static int map_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
+		     unsigned long pfn, gfp_t gfp)
+{
+	int error;
+
+	error = charge(im, end - start, gfp);
+	if (error)
+		return error;
+	error = iommu_map(im->imd->domain, index_to_iova(im, start),
+			  PFN_PHYS(pfn), (end - start) << PAGE_SHIFT, im->prot,
+			  gfp);
+	if (error)
+		uncharge(im, end - start);
+	return error;
+}
+
+/*
+ * Map the first of @folios, which begins at page @start of the window or before,
+ * and those that follow it without a gap in the file, up to page @limit: with
+ * one iommu_map() for those that follow each other in memory, too. *@mapped is
+ * set to how many were mapped, and *@end to where they end, even after an error.
+ */
+static int map_gapless(struct iommu_memfd *im, struct folio **folios,
+		       unsigned int nr, pgoff_t start, pgoff_t limit, gfp_t gfp,
+		       unsigned int *mapped, pgoff_t *end)
+{
+	unsigned long pfn, next = folio_pfn(folios[0]) + start - folios[0]->index;
+	unsigned int i = 0;
+	pgoff_t e, last;
+	int error;
+
+	do {
+		*mapped = i;
+		*end = start;
+		pfn = next;
+		last = min(limit, start + im->per_call);
+		do {
+			e = folio_next_index(folios[i]);
+			next = ++i < nr ? folio_pfn(folios[i]) : 0;
+		} while (next == pfn + e - start && folios[i]->index == e &&
+			 folio_next_index(folios[i]) <= last);
+		e = min(e, memfd_window_end(&im->mn));
+		error = map_pages(im, start, e, pfn, gfp);
+		if (error)
+			return error;
+		start = e;
+	} while (i < nr && folios[i]->index == e && e < limit);
+	*mapped = i;
+	*end = e;
+	return 0;
+}
+
 /*
  * Map the first of @folios, or as much of it as lies in the window, and those
  * that follow it without a gap in the file. *@mapped is set to how many were
@@ -184,10 +247,9 @@ static void add_run(struct iommu_memfd *im, struct interval_tree_node *run,
 static int map_folios(struct iommu_memfd *im, struct folio **folios,
 		      unsigned int nr, gfp_t gfp, unsigned int *mapped)
 {
-	pgoff_t start = folio_start(im, folios[0]), end = start, limit, s, e;
+	pgoff_t start = folio_start(im, folios[0]), end, limit;
 	struct interval_tree_node *run = NULL, *next;
-	unsigned int i = 0, n;
-	int error = 0;
+	int error;
 
 	lockdep_assert_held(&im->lock);
 	*mapped = 0;
@@ -204,23 +266,11 @@ static int map_folios(struct iommu_memfd *im, struct folio **folios,
 		run->start = start;
 	}
 
-	while (i < nr && folio_start(im, folios[i]) == end && end < limit) {
-		n = folios_per_call(im, folios + i, nr - i, limit);
-		s = end;
-		e = folio_end(im, folios[i + n - 1]);
-		error = iommu_map(im->imd->domain, index_to_iova(im, s),
-				  PFN_PHYS(folio_pfn(folios[i]) + s - folios[i]->index),
-				  (e - s) << PAGE_SHIFT, im->prot, gfp);
-		if (error)
-			break;
-		end = e;
-		i += n;
-	}
-	if (i)
+	error = map_gapless(im, folios, nr, start, limit, gfp, mapped, &end);
+	if (*mapped)
 		add_run(im, run, start, end);
 	else if (run->start == start)
 		put_run(im, run);
-	*mapped = i;
 	return error;
 }
 
@@ -234,13 +284,14 @@ static pgoff_t pages_per_call(struct iommu_memfd *im)
 {
 	static u8 zeros[2 * PAGE_SIZE] __page_aligned_bss;
 	unsigned long sizes = im->imd->domain->pgsize_bitmap & ~PAGE_SIZE;
+	unsigned int next = sizes ? __ffs(sizes) : BITS_PER_LONG - 1;
 	unsigned long iova = im->iovas.start, second = iova + PAGE_SIZE;
 	struct iommu_domain *domain = im->imd->domain;
 	struct iommu_iotlb_gather gather;
 	bool splits;
 	size_t n;
 
-	if (im->iovas.last <= second || (sizes && __ffs(sizes) <= PAGE_SHIFT + 1))
+	if (im->iovas.last <= second || next <= PAGE_SHIFT + 1)
 		return 0;
 	if (iommu_map(domain, iova, __pa_symbol(zeros), sizeof(zeros),
 		      IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT))
@@ -253,7 +304,7 @@ static pgoff_t pages_per_call(struct iommu_memfd *im)
 	iommu_iotlb_sync(domain, &gather);
 	if (!splits)
 		return 0;
-	return sizes ? (1UL << (__ffs(sizes) - PAGE_SHIFT)) - 1 : ULONG_MAX;
+	return (1UL << (next - PAGE_SHIFT)) - 1;
 }
 
 /* Tell the DMAs in the IOVA range that they are cut off */
@@ -391,6 +442,7 @@ static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 		if (!im->stuck)
 			im->mn.pfn_ops->put_folios(&im->mn, s, e,
 						   im->prot & IOMMU_WRITE);
+		uncharge(im, e - s);
 		interval_tree_remove(run, &im->runs);
 		if (run->start < s)
 			set_run(im, run, run->start, s - 1);
@@ -519,6 +571,7 @@ static void give_up(struct iommu_memfd *im)
 	while ((run = interval_tree_iter_first(&im->runs, 0, ULONG_MAX))) {
 		for (index = run->start; index <= run->last;)
 			index += revoke_stray(im, index, run->last + 1);
+		uncharge(im, run->last + 1 - run->start);
 		interval_tree_remove(run, &im->runs);
 		put_run(im, run);
 	}
@@ -632,6 +685,40 @@ static int check_args(u64 iova, u64 length, struct file *file, u64 offset,
 	return 0;
 }
 
+/* Charge what is pinned from now on to the caller */
+static void account_current(struct iommu_memfd_account *account)
+{
+	account->mm = current->mm;
+	if (account->mm)
+		mmgrab(account->mm);
+	account->limit = capable(CAP_IPC_LOCK) ? S64_MAX :
+			 rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+}
+
+static void account_get(struct iommu_memfd_account *account,
+			const struct iommu_memfd_account *from)
+{
+	*account = *from;
+	if (account->mm)
+		mmgrab(account->mm);
+}
+
+static void account_put(struct iommu_memfd_account *account)
+{
+	if (account->mm)
+		mmdrop(account->mm);
+}
+
+/* Charge what @from pinned for both to @im, where it is mapped as well */
+static void account_move(struct iommu_memfd *from, struct iommu_memfd *im)
+{
+	mutex_lock(&im->lock);
+	account_get(&im->account, &from->account);
+	if (im->account.mm)
+		atomic64_add(im->held, &im->account.mm->pinned_vm);
+	mutex_unlock(&im->lock);
+}
+
 /* Reserve the mirror's IOVA range */
 static int insert_mirror(struct iommu_memfd *im)
 {
@@ -654,48 +741,21 @@ static void free_mirror(struct iommu_memfd *im)
 	interval_tree_remove(&im->iovas, &im->imd->mirrors);
 	mutex_unlock(&im->imd->lock);
 	mutex_destroy(&im->lock);
+	account_put(&im->account);
 	kfree(im->spare);
 	kfree(im);
 }
 
-/**
- * iommu_memfd_map - map a window of a memfd, and keep it mapped
- * @imd: the IOVA space
- * @iova: where, in bytes
- * @length: of the window, in bytes
- * @file: a memfd, or another file on tmpfs; the mirror holds a reference
- * @offset: of the window in the file, in bytes
- * @prot: IOMMU_READ, IOMMU_WRITE or both
- *
- * Until iommu_memfd_unmap(), the domain translates each IOVA of the range
- * whose page the file has to that page, and no other. On return that holds
- * for what the file has by now; pages that are in swap are read back, and
- * those that were only fallocated are initialised. Pages of the file past its
- * end, as FALLOC_FL_KEEP_SIZE makes them, are mapped too; those of them that
- * are in swap are not.
- *
- * Context: may sleep and waits for @file's i_rwsem. No lock is held that is
- * taken in page faults or with i_rwsem held.
- * Return: the mirror, or
- * -EINVAL (a value is zero or not a multiple of the page size; unknown @prot;
- * the range is outside the domain's aperture, or reserved; @file is of another
- * kind or cannot be that large), -EOVERFLOW (a range wraps around),
- * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for
- * reading, or not for writing if @prot says that), -EPERM (it is sealed against
- * that), -EIO (from swap), -ENOMEM,
- * -EINTR (killed), or what iommu_map() returned. After an error nothing is
- * mapped.
- */
-struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
-				    u64 length, struct file *file, u64 offset,
-				    int prot)
+/* @account may be NULL, if somebody else accounts for the pages */
+static struct iommu_memfd *map_window(struct iommu_memfd_domain *imd, u64 iova,
+				      u64 length, struct file *file, u64 offset,
+				      int prot,
+				      const struct iommu_memfd_account *account)
 {
 	struct iommu_memfd *im;
 	int error;
 
-	error = check_args(iova, length, file, offset, prot);
-	if (!error)
-		error = check_iova(imd, iova, iova + length - 1);
+	error = check_iova(imd, iova, iova + length - 1);
 	if (error)
 		return ERR_PTR(error);
 
@@ -710,6 +770,8 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 	im->refill_start = ULONG_MAX;
 	mutex_init(&im->lock);
 	im->runs = RB_ROOT_CACHED;
+	if (account)
+		account_get(&im->account, account);
 	error = insert_mirror(im);
 	if (error)
 		goto err_free;
@@ -730,7 +792,8 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 		     MEMFD_PFN_FILL, GFP_KERNEL_ACCOUNT);
 	if (error) {
 		iommu_memfd_unmap(im);
-		return ERR_PTR(error);
+		/* as mlock() has it; charge() has another for page faults */
+		return ERR_PTR(error == -EDQUOT ? -ENOMEM : error);
 	}
 	return im;
 
@@ -739,8 +802,57 @@ err_remove:
 	return ERR_PTR(error);
 err_free:
 	mutex_destroy(&im->lock);
+	account_put(&im->account);
 	kfree(im);
 	return ERR_PTR(error);
+}
+/**
+ * iommu_memfd_map - map a window of a memfd, and keep it mapped
+ * @imd: the IOVA space
+ * @iova: where, in bytes
+ * @length: of the window, in bytes
+ * @file: a memfd, or another file on tmpfs; the mirror holds a reference
+ * @offset: of the window in the file, in bytes
+ * @prot: IOMMU_READ, IOMMU_WRITE or both
+ *
+ * Until iommu_memfd_unmap(), the domain translates each IOVA of the range
+ * whose page the file has to that page, and no other. On return that holds
+ * for what the file has by now; pages that are in swap are read back, and
+ * those that were only fallocated are initialised. Pages of the file past its
+ * end, as FALLOC_FL_KEEP_SIZE makes them, are mapped too; those of them that
+ * are in swap are not.
+ *
+ * The pages mapped count as the caller's pinned memory, against the
+ * RLIMIT_MEMLOCK that it has now, unless it has CAP_IPC_LOCK. A page that comes
+ * later and is too many is refused with -EDQUOT to whoever brings it; one that
+ * comes back after an invalidation is not.
+ *
+ * Context: may sleep and waits for @file's i_rwsem. No lock is held that is
+ * taken in page faults or with i_rwsem held.
+ * Return: the mirror, or
+ * -EINVAL (a value is zero or not a multiple of the page size; unknown @prot;
+ * the range is outside the domain's aperture, or reserved; @file is of another
+ * kind or cannot be that large), -EOVERFLOW (a range wraps around),
+ * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for
+ * reading, or not for writing if @prot says that), -EPERM (it is sealed against
+ * that), -EIO (from swap), -ENOMEM (RLIMIT_MEMLOCK, too), -EINTR (killed),
+ * or what iommu_map() returned. After an error nothing is mapped.
+ */
+struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
+				    u64 length, struct file *file, u64 offset,
+				    int prot)
+{
+	struct iommu_memfd_account account;
+	struct iommu_memfd *im;
+	int error;
+
+	error = check_args(iova, length, file, offset, prot);
+	if (error)
+		return ERR_PTR(error);
+	account_current(&account);
+	im = map_window(imd, iova, length, file, offset, prot, &account);
+	account_put(&account);
+	return im;
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_map);
 
@@ -898,6 +1010,9 @@ struct range_mirror {
  * @offset: of the window in the file, in bytes
  * @prot: IOMMU_READ, IOMMU_WRITE or both
  *
+ * The caller is who is charged for the pages, as by iommu_memfd_map(): once, in
+ * however many domains they are.
+ *
  * Context: any.
  * Return: 0, or -EINVAL, -EOVERFLOW or -EACCES as iommu_memfd_map().
  */
@@ -917,6 +1032,7 @@ int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 	range->length = length;
 	range->offset = offset;
 	range->prot = prot;
+	account_current(&range->account);
 	INIT_LIST_HEAD(&range->mirrors);
 	return 0;
 }
@@ -943,8 +1059,10 @@ int iommu_memfd_range_map(struct iommu_memfd_range *range,
 	error = iommu_memfd_domain_init(&rm->imd, domain, NULL);
 	if (error)
 		goto err_free;
-	rm->im = iommu_memfd_map(&rm->imd, range->iova, range->length,
-				 range->file, range->offset, range->prot);
+	/* pages that are in many domains are pinned once */
+	rm->im = map_window(&rm->imd, range->iova, range->length, range->file,
+			    range->offset, range->prot,
+			    list_empty(&range->mirrors) ? &range->account : NULL);
 	if (IS_ERR(rm->im)) {
 		error = PTR_ERR(rm->im);
 		goto err_destroy;
@@ -960,9 +1078,16 @@ err_free:
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_map);
 
-static void free_range_mirror(struct range_mirror *rm)
+static void free_range_mirror(struct iommu_memfd_range *range,
+			      struct range_mirror *rm)
 {
+	bool first = list_is_first(&rm->list, &range->mirrors);
+	struct range_mirror *next;
+
 	list_del(&rm->list);
+	next = list_first_entry_or_null(&range->mirrors, struct range_mirror, list);
+	if (first && next)
+		account_move(rm->im, next->im);
 	iommu_memfd_unmap(rm->im);
 	iommu_memfd_domain_destroy(&rm->imd);
 	kfree(rm);
@@ -984,7 +1109,7 @@ void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
 
 	list_for_each_entry(rm, &range->mirrors, list) {
 		if (rm->imd.domain == domain) {
-			free_range_mirror(rm);
+			free_range_mirror(range, rm);
 			return;
 		}
 	}
@@ -1003,8 +1128,9 @@ void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range)
 {
 	struct range_mirror *rm, *next;
 
-	list_for_each_entry_safe(rm, next, &range->mirrors, list)
-		free_range_mirror(rm);
+	/* the last first, so that no charge is moved */
+	list_for_each_entry_safe_reverse(rm, next, &range->mirrors, list)
+		free_range_mirror(range, rm);
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_unmap_all);
 
@@ -1019,6 +1145,7 @@ EXPORT_SYMBOL_GPL(iommu_memfd_range_unmap_all);
 void iommu_memfd_range_destroy(struct iommu_memfd_range *range)
 {
 	iommu_memfd_range_unmap_all(range);
+	account_put(&range->account);
 	fput(range->file);
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_destroy);

@@ -15,6 +15,7 @@
 #include <linux/iommu_memfd.h>
 #include <linux/kthread.h>
 #include <linux/memfd_ops.h>
+#include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/swap.h>
 #include <linux/xarray.h>
@@ -896,6 +897,49 @@ static void range_in_many_domains(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
 }
 
+/* Pages are pinned once, in however many domains they are, and within a limit */
+static void range_is_charged_once(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct iommu_memfd_range range;
+	struct mm_struct *mm;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 4));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, ctx->file, 0,
+					       IOMMU_READ | IOMMU_WRITE));
+	/* a kernel thread has none */
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	range.account.mm = mm;
+	range.account.limit = 3;
+	mmgrab(mm);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&range, &ctx->sd.domain));
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+
+	range.account.limit = 8;
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->sd.domain));
+	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->other.domain));
+	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 8, 10));
+	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	/* two more fit, and stay */
+	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_fallocate(ctx->file, 10, 13));
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	expect_same(test, 8);
+
+	/* whoever stays is charged */
+	iommu_memfd_range_unmap(&range, &ctx->sd.domain);
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 0, 2));
+	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_fallocate(ctx->file, 20, 25));
+	iommu_memfd_range_destroy(&range);
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	mmput(mm);
+}
+
 /* What can be told without a domain is told at once */
 static void range_refuses(struct kunit *test)
 {
@@ -936,6 +980,7 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(sequence_guards_fill),
 	KUNIT_CASE(dma_is_cut),
 	KUNIT_CASE(range_in_many_domains),
+	KUNIT_CASE(range_is_charged_once),
 	KUNIT_CASE(range_refuses),
 	{}
 };

@@ -18,6 +18,7 @@ struct device;
 struct file;
 struct iommu_domain;
 struct iommu_memfd;
+struct mm_struct;
 
 /**
  * struct iommu_memfd_domain - the IOVA space in which mirrors live
@@ -69,6 +70,15 @@ void iommu_memfd_dma_begin(struct iommu_memfd_domain *imd,
 bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma);
 
 /**
+ * struct iommu_memfd_account - who is charged for pages that are mapped
+ */
+struct iommu_memfd_account {
+	/* private: */
+	struct mm_struct *mm;	/* NULL for kernel threads, or for nobody */
+	s64 limit;		/* in pages */
+};
+
+/**
  * struct iommu_memfd_range - a window of a memfd at one IOVA of many domains
  *
  * For who presents one IOVA space to devices in several domains, as a VFIO
@@ -88,6 +98,7 @@ struct iommu_memfd_range {
 	u64 iova, length, offset;
 	int prot;
 	/* private: */
+	struct iommu_memfd_account account;
 	struct list_head mirrors;
 };
 

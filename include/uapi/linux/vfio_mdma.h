@@ -70,8 +70,9 @@ struct vfio_mdma_info {
  *	wraps around), EEXIST (something is mapped there already), EBADF (no
  *	such descriptor), EACCES (the descriptor is not open for reading, or not
  *	for writing if the device is to write), EPERM (the file is sealed
- *	against writing, and the device is to write), ENOMEM, EINTR, EFAULT, EIO
- *	(a page could not be read back from swap).
+ *	against writing, and the device is to write), ENOMEM (also when the
+ *	pages are more than the caller's RLIMIT_MEMLOCK: they count as pinned),
+ *	EINTR, EFAULT, EIO (a page could not be read back from swap).
  */
 struct vfio_mdma_map {
 	__u32	argsz;
