@@ -28,9 +28,9 @@
  *   bringer looks for consumers. Registration takes that lock once after it
  *   has put a consumer in the tree: the bringer sees the consumer, or the
  *   consumer's first look sees the page.
- * - That first look locks each folio. What decides by memfd_followed() whether
- *   to replace a folio (migration, swap-out) holds that lock, so it has either
- *   finished by then or will see the consumer.
+ * - That first look locks each folio. Who replaces a folio (migration, swap-out)
+ *   holds that lock from memfd_replace_begin() on, so it has either finished by
+ *   then or will see the consumer.
  * - Collapsing locks folios one after the other, and may bring some in as it
  *   goes. It holds the mapping's invalidate_lock for reading, and registration
  *   takes that for writing, so that neither sees the other half done.
@@ -44,11 +44,15 @@
 #include <linux/init.h>
 #include <linux/lockdep.h>
 #include <linux/memfd_ops.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
 #include <linux/rcupdate_wait.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -66,25 +70,24 @@
  * @consumers: by window
  * @nr: how many; 0 is read without @lock where i_rwsem or a folio lock orders
  *	it, see memfd_register_falloc_notifier()
+ * @holders: how many of them hold what they have mapped; 0 is read likewise
  * @clock: counts registrations and invalidations, to tell which came first
  * @invalidations: those under way
  * @agreed: consumers that agreed to the fallocate(2) under way, last first
  * @wait: for the end of an invalidation, or of a consumer's callbacks
- * @gfp: the mapping's gfp mask before the first consumer
- * @evictable: the mapping was, before the first consumer
+ * @gfp: the mapping's gfp mask before the first holder
  * @inode: the file
  * @list: in memfd_all, under memfd_all_lock
  */
 struct memfd_followers {
 	spinlock_t lock;	/* see above */
 	struct rb_root_cached consumers;
-	unsigned int nr;
+	unsigned int nr, holders;
 	u64 clock;
 	struct list_head invalidations;
 	struct list_head agreed;
 	wait_queue_head_t wait;
 	gfp_t gfp;
-	bool evictable;
 	struct inode *inode;
 	struct list_head list;
 };
@@ -184,65 +187,22 @@ void memfd_followers_free(struct memfd_followers *followers)
 }
 
 /*
- * Pages that a consumer may hold for long: keep them off the lists that
- * reclaim scans, and out of memory that must stay movable.
+ * Does the consumer hold references on what it has mapped? Who wants pages as
+ * they come does, see &memfd_falloc_notifier_ops.populate; others fault them in.
  */
-static void memfd_first_consumer(struct memfd_followers *fl)
+static bool memfd_is_holder(const struct memfd_falloc_notifier *mn)
+{
+	return mn->ops->populate;
+}
+
+/* Pages that a consumer may hold for long are no good where they must be movable */
+static void memfd_first_holder(struct memfd_followers *fl)
 {
 	struct address_space *mapping = fl->inode->i_mapping;
 
 	lockdep_assert_held(&fl->lock);
 	fl->gfp = mapping_gfp_mask(mapping);
-	fl->evictable = !mapping_unevictable(mapping);
 	mapping_set_gfp_mask(mapping, fl->gfp & ~__GFP_MOVABLE);
-	mapping_set_unevictable(mapping);
-}
-
-/* From time to time, in a walk under rcu_read_lock() */
-static void memfd_walk_resched(struct xa_state *xas, unsigned int *steps)
-{
-	if (++*steps % XA_CHECK_SCHED)
-		return;
-	xas_pause(xas);
-	cond_resched_rcu();
-}
-
-/*
- * Has a page of the file gone to the unevictable list? Few have, as a rule, and
- * to look is much cheaper than to have all of them moved.
- */
-static bool memfd_any_unevictable(struct address_space *mapping)
-{
-	XA_STATE(xas, &mapping->i_pages, 0);
-	unsigned int steps = 0;
-	struct folio *folio;
-	bool any = false;
-
-	rcu_read_lock();
-	xas_for_each(&xas, folio, ULONG_MAX) {
-		if (xas_retry(&xas, folio) || xa_is_value(folio))
-			continue;
-		any = folio_test_unevictable(folio);
-		if (any)
-			break;
-		memfd_walk_resched(&xas, &steps);
-	}
-	rcu_read_unlock();
-	return any;
-}
-
-/* Returns whether pages may have to be moved back to the evictable lists */
-static bool memfd_last_consumer(struct memfd_followers *fl)
-{
-	struct address_space *mapping = fl->inode->i_mapping;
-
-	lockdep_assert_held(&fl->lock);
-	mapping_set_gfp_mask(mapping, fl->gfp);
-	/* SHM_LOCK may have come meanwhile */
-	if (!fl->evictable || (SHMEM_I(fl->inode)->flags & VM_LOCKED))
-		return false;
-	mapping_clear_unevictable(mapping);
-	return true;
 }
 
 /**
@@ -355,8 +315,11 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	spin_lock(&fl->lock);
 	mn->born = ++fl->clock;
 	interval_tree_insert(&mn->window, &fl->consumers);
-	if (!fl->nr)
-		memfd_first_consumer(fl);
+	if (memfd_is_holder(mn)) {
+		if (!fl->holders)
+			memfd_first_holder(fl);
+		WRITE_ONCE(fl->holders, fl->holders + 1);
+	}
 	WRITE_ONCE(fl->nr, fl->nr + 1);
 	spin_unlock(&fl->lock);
 	xa_lock_irq(&inode->i_mapping->i_pages);
@@ -392,7 +355,6 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 {
 	struct address_space *mapping = mn->file->f_mapping;
 	struct memfd_followers *fl = memfd_followers(mapping);
-	bool rescue = false;
 
 	might_sleep();
 	lock_map_acquire(&memfd_callback_map);
@@ -406,14 +368,15 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 		       spin_unlock(&fl->lock), spin_lock(&fl->lock));
 	interval_tree_remove(&mn->window, &fl->consumers);
 	WRITE_ONCE(fl->nr, fl->nr - 1);
-	if (!fl->nr)
-		rescue = memfd_last_consumer(fl);
+	if (memfd_is_holder(mn)) {
+		WRITE_ONCE(fl->holders, fl->holders - 1);
+		if (!fl->holders)
+			mapping_set_gfp_mask(mapping, fl->gfp);
+	}
 	spin_unlock(&fl->lock);
 
 	if (mn->writes)
 		mapping_unmap_writable(mapping);
-	if (rescue && memfd_any_unevictable(mapping))
-		shmem_unlock_mapping(mapping);
 	static_branch_slow_dec_deferred(&memfd_ops_key);
 	fput(mn->file);
 	mn->file = NULL;
@@ -597,19 +560,22 @@ static void memfd_widen(struct memfd_invalidation *inv,
 	spin_unlock(&inv->followers->lock);
 }
 
-void __memfd_invalidate_begin(struct memfd_invalidation *inv,
-			      struct address_space *mapping,
-			      pgoff_t start, pgoff_t end)
+/* Is @mn concerned? A folio that is replaced is nothing to who would hold it. */
+static bool memfd_hears(struct memfd_invalidation *inv,
+			struct memfd_falloc_notifier *mn)
 {
-	struct memfd_followers *fl = memfd_active(mapping);
+	return !(inv->replacing && memfd_is_holder(mn));
+}
+
+static void memfd_invalidate_consumers(struct memfd_invalidation *inv,
+				       struct address_space *mapping,
+				       pgoff_t start, pgoff_t end)
+{
+	struct memfd_followers *fl = inv->followers;
 	struct memfd_falloc_notifier *mn;
 	pgoff_t s, e;
 
 	might_sleep();
-	if (!fl || start >= end)
-		return;
-
-	inv->followers = fl;
 	inv->task = current;
 	inv->start = start;
 	inv->end = end;
@@ -622,6 +588,8 @@ void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 
 	lock_map_acquire_read(&memfd_callback_map);
 	for_each_consumer(fl, mn, inv->start, inv->end - 1, inv->born) {
+		if (!memfd_hears(inv, mn))
+			continue;
 		/* the clock never stands still, so this is a new value */
 		WRITE_ONCE(mn->seq, inv->born);
 		memfd_clip(mn, inv->start, inv->end - 1, &s, &e);
@@ -630,6 +598,54 @@ void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 		mn->ops->invalidate_page_range(mn, s, e);
 	}
 	lock_map_release(&memfd_callback_map);
+}
+
+void __memfd_invalidate_begin(struct memfd_invalidation *inv,
+			      struct address_space *mapping,
+			      pgoff_t start, pgoff_t end)
+{
+	struct memfd_followers *fl = memfd_active(mapping);
+
+	if (!fl || start >= end)
+		return;
+	inv->followers = fl;
+	inv->replacing = false;
+	memfd_invalidate_consumers(inv, mapping, start, end);
+}
+
+/* May a holder have mapped a part of the folio? */
+static bool memfd_may_hold(struct memfd_followers *fl, struct folio *folio)
+{
+	pgoff_t start = folio->index, last = folio_next_index(folio) - 1;
+	struct interval_tree_node *node;
+	bool may = false;
+
+	spin_lock(&fl->lock);
+	node = interval_tree_iter_first(&fl->consumers, start, last);
+	for (; node && !may; node = interval_tree_iter_next(node, start, last))
+		may = memfd_is_holder(to_notifier(node));
+	spin_unlock(&fl->lock);
+	return may;
+}
+
+bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
+			   bool moving)
+{
+	/* the page cache's, and the caller's own */
+	int refs = folio_nr_pages(folio) + 1;
+	struct memfd_followers *fl = memfd_active(folio->mapping);
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	if (!fl)
+		return true;
+	if (memfd_may_hold(fl, folio) &&
+	    !(moving && folio_ref_count(folio) == refs))
+		return false;
+	inv->followers = fl;
+	inv->replacing = true;
+	memfd_invalidate_consumers(inv, folio->mapping, folio->index,
+				   folio_next_index(folio));
+	return true;
 }
 
 void __memfd_invalidate_end(struct memfd_invalidation *inv)
@@ -646,6 +662,8 @@ void __memfd_invalidate_end(struct memfd_invalidation *inv)
 
 	lock_map_acquire_read(&memfd_callback_map);
 	for_each_consumer(fl, mn, inv->start, inv->end - 1, inv->born) {
+		if (!memfd_hears(inv, mn))
+			continue;
 		memfd_clip(mn, inv->start, inv->end - 1, &s, &e);
 		trace_memfd_invalidate_end(mn, s, e, 0);
 		if (mn->ops->invalidate_end)
@@ -727,7 +745,8 @@ int __memfd_populate(struct folio *folio)
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
 	VM_WARN_ON_FOLIO(!folio_test_uptodate(folio), folio);
 	might_sleep();
-	if (!fl || folio_contain_hwpoisoned_page(folio))
+	if (!fl || !READ_ONCE(fl->holders) ||
+	    folio_contain_hwpoisoned_page(folio))
 		return 0;
 
 	lock_map_acquire_read(&memfd_callback_map);
@@ -942,6 +961,43 @@ static bool shmem_whole_folio(struct memfd_followers *fl, struct folio *folio)
 	return !invalidating;
 }
 
+/* The folio that was found at @index, unless it has been freed, and reused */
+static bool shmem_is_still(struct folio *folio, struct address_space *mapping,
+			   pgoff_t index)
+{
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	return folio->mapping == mapping &&
+	       index - folio->index < folio_nr_pages(folio);
+}
+
+/*
+ * The folio of page @index, locked and referenced, if that takes no waiting: what
+ * shmem_get_folio() would do, in less than half the time.
+ */
+static struct folio *shmem_lock_ready(struct inode *inode, pgoff_t index)
+{
+	struct address_space *mapping = inode->i_mapping;
+	struct folio *folio;
+
+	if (index >= DIV_ROUND_UP(i_size_read(inode), PAGE_SIZE))
+		return NULL;
+	rcu_read_lock();
+	folio = xa_load(&mapping->i_pages, index);
+	if (xa_is_value(folio) || (folio && !folio_try_get(folio)))
+		folio = NULL;
+	rcu_read_unlock();
+	if (!folio)
+		return NULL;
+	if (folio_trylock(folio)) {
+		if (shmem_is_still(folio, mapping, index) &&
+		    folio_test_uptodate(folio))
+			return folio;
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return NULL;
+}
+
 static long shmem_get_lock_pfn(struct memfd_falloc_notifier *mn, pgoff_t index,
 			       unsigned int flags, int *order)
 {
@@ -954,7 +1010,9 @@ static long shmem_get_lock_pfn(struct memfd_falloc_notifier *mn, pgoff_t index,
 	    index < mn->window.start || index > mn->window.last)
 		return -EINVAL;
 
-	error = shmem_get_folio(inode, index, 0, &folio,
+	folio = shmem_lock_ready(inode, index);
+	error = folio ? 0 :
+		shmem_get_folio(inode, index, 0, &folio,
 				flags & MEMFD_PFN_FILL ? SGP_CACHE : SGP_NOALLOC);
 	/* how shmem says that the file ends before */
 	if (error == -EINVAL)
@@ -978,7 +1036,8 @@ static void shmem_put_unlock_pfn(unsigned long pfn)
 {
 	struct folio *folio = pfn_folio(pfn);
 
-	folio_mark_dirty(folio);
+	if (!folio_test_dirty(folio))
+		folio_mark_dirty(folio);
 	folio_unlock(folio);
 	folio_put(folio);
 }
@@ -1011,14 +1070,55 @@ static struct folio *shmem_swap_in(struct inode *inode, pgoff_t index)
 	return error ? ERR_PTR(error) : folio;
 }
 
+/* Is the folio in memory that must stay movable? That is no place to hold it. */
+static bool shmem_must_move(struct folio *folio)
+{
+	if (!IS_ENABLED(CONFIG_CMA) && likely(!folio_is_zone_movable(folio)))
+		return false;
+	return !folio_is_longterm_pinnable(folio);
+}
+
+/* Move it, as pinning would; drops a reference. Returns -EAGAIN to look again. */
+static int shmem_move_folio(struct folio *folio)
+{
+	struct migration_target_control mtc = {
+		.nid = NUMA_NO_NODE,
+		.gfp_mask = GFP_USER | __GFP_NOWARN,
+		.reason = MR_LONGTERM_PIN,
+	};
+	unsigned int saved;
+	LIST_HEAD(folios);
+	int left;
+
+	if (!folio_isolate_lru(folio)) {
+		folio_put(folio);
+		lru_add_drain_all();
+		return -EAGAIN;
+	}
+	folio_put(folio);
+	list_add(&folio->lru, &folios);
+	node_stat_mod_folio(folio, NR_ISOLATED_ANON + folio_is_file_lru(folio),
+			    folio_nr_pages(folio));
+	/* or a huge folio could end up in ZONE_MOVABLE again */
+	saved = memalloc_pin_save();
+	left = migrate_pages(&folios, alloc_migration_target, NULL,
+			     (unsigned long)&mtc, MIGRATE_SYNC, MR_LONGTERM_PIN,
+			     NULL);
+	memalloc_pin_restore(saved);
+	if (!left)
+		return -EAGAIN;
+	putback_movable_pages(&folios);
+	return -ENOMEM;
+}
+
 /*
  * The folio of page *@index, referenced, after waiting for its lock, and for
  * its content if @flags say so. NULL if there is none for the caller; or an
  * error, -EAGAIN if the page is on its way somewhere else. But for errors,
- * *@index is moved behind it.
+ * *@index is moved behind it. @hold: somebody is about to hold it for long.
  */
 static struct folio *shmem_wait_folio(struct inode *inode, pgoff_t *index,
-				      unsigned int flags)
+				      unsigned int flags, bool hold)
 {
 	struct folio *folio = filemap_get_entry(inode->i_mapping, *index);
 	int error = 0;
@@ -1037,6 +1137,9 @@ static struct folio *shmem_wait_folio(struct inode *inode, pgoff_t *index,
 		error = -EAGAIN;
 	} else if (folio_contain_hwpoisoned_page(folio)) {
 		error = -EHWPOISON;
+	} else if (hold && shmem_must_move(folio)) {
+		folio_unlock(folio);
+		return ERR_PTR(shmem_move_folio(folio));
 	} else if (!folio_test_uptodate(folio)) {
 		if (!(flags & MEMFD_PFN_FILL)) {
 			error = -ENOENT;
@@ -1061,17 +1164,16 @@ static struct folio *shmem_wait_folio(struct inode *inode, pgoff_t *index,
  * look at the entry again; -EBUSY to wait for it.
  */
 static int shmem_get_ready(struct address_space *mapping, pgoff_t index,
-			   struct folio *folio)
+			   struct folio *folio, bool hold)
 {
 	bool ready = false;
 
 	if (unlikely(!folio_try_get(folio)))
 		return -EAGAIN;
 	if (likely(folio_trylock(folio))) {
-		/* which also tells that it has not been freed and reused */
-		ready = folio->mapping == mapping &&
-			index - folio->index < folio_nr_pages(folio) &&
+		ready = shmem_is_still(folio, mapping, index) &&
 			folio_test_uptodate(folio) &&
+			!(hold && shmem_must_move(folio)) &&
 			!folio_contain_hwpoisoned_page(folio);
 		folio_unlock(folio);
 	}
@@ -1088,7 +1190,7 @@ static int shmem_get_ready(struct address_space *mapping, pgoff_t index,
  * cleared but gives back no memory. Have none for longer than it takes.
  */
 static void shmem_ready_folios(struct address_space *mapping, pgoff_t *index,
-			       pgoff_t end, unsigned int flags,
+			       pgoff_t end, unsigned int flags, bool hold,
 			       struct folio_batch *fbatch)
 {
 	XA_STATE(xas, &mapping->i_pages, *index);
@@ -1108,7 +1210,7 @@ static void shmem_ready_folios(struct address_space *mapping, pgoff_t *index,
 		}
 		if (folio_test_large(folio) && folio_batch_count(fbatch))
 			goto out;
-		error = shmem_get_ready(mapping, next, folio);
+		error = shmem_get_ready(mapping, next, folio, hold);
 		if (error == -EAGAIN) {
 			xas_reset(&xas);
 			continue;
@@ -1129,16 +1231,21 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 			    pgoff_t end, unsigned int flags,
 			    struct folio_batch *fbatch)
 {
+	/* at its first look: what comes later is allocated in the right place */
+	bool hold = flags & MEMFD_PFN_FILL && memfd_is_holder(mn);
 	struct inode *inode = file_inode(mn->file);
 	struct folio *folio;
 
 	*index = max(*index, mn->window.start);
 	end = min(end, mn->window.last + 1);
 	while (*index < end) {
-		shmem_ready_folios(inode->i_mapping, index, end, flags, fbatch);
+		shmem_ready_folios(inode->i_mapping, index, end, flags, hold,
+				   fbatch);
 		if (folio_batch_count(fbatch) || *index >= end)
 			break;
-		folio = shmem_wait_folio(inode, index, flags);
+		if (flags & MEMFD_PFN_FILL && fatal_signal_pending(current))
+			return -EINTR;
+		folio = shmem_wait_folio(inode, index, flags, hold);
 		/* -EAGAIN: look again from *index */
 		if (IS_ERR(folio) && PTR_ERR(folio) != -EAGAIN)
 			return PTR_ERR(folio);
@@ -1151,8 +1258,17 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 	return 0;
 }
 
+/* From time to time, in a walk under rcu_read_lock() */
+static void shmem_walk_resched(struct xa_state *xas, unsigned int *steps)
+{
+	if (++*steps % XA_CHECK_SCHED)
+		return;
+	xas_pause(xas);
+	cond_resched_rcu();
+}
+
 /* Are all pages there of the node to whose first slot the walk has just come? */
-static bool memfd_node_full(struct xa_state *xas)
+static bool shmem_node_full(struct xa_state *xas)
 {
 	struct xa_node *node = xas->xa_node;
 
@@ -1178,13 +1294,13 @@ static pgoff_t shmem_find_missing(struct memfd_falloc_notifier *mn,
 			continue;
 		if (xa_is_value(folio) || folio->index > start)
 			break;
-		if (memfd_node_full(&xas))
+		if (shmem_node_full(&xas))
 			start = xas.xa_index + XA_CHUNK_SIZE;
 		else
 			start = folio_next_index(folio);
 		if (start - 1 > xas.xa_index)
 			xas_advance(&xas, start - 1);
-		memfd_walk_resched(&xas, &steps);
+		shmem_walk_resched(&xas, &steps);
 	}
 	rcu_read_unlock();
 	return min(start, end);
@@ -1207,7 +1323,7 @@ static void shmem_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 		if (folio_test_large(folio))
 			xas_advance(&xas, folio_next_index(folio) - 1);
 		folio_put(folio);
-		memfd_walk_resched(&xas, &steps);
+		shmem_walk_resched(&xas, &steps);
 	}
 	rcu_read_unlock();
 }

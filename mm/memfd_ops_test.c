@@ -161,6 +161,7 @@ static const struct memfd_falloc_notifier_ops test_ops = {
 static const struct memfd_falloc_notifier_ops bare_ops = {
 	.name			= "bare",
 	.invalidate_page_range	= test_invalidate,
+	.invalidate_end		= test_end,
 };
 
 static void add(struct ctx *ctx, int who, pgoff_t start, pgoff_t end)
@@ -510,6 +511,59 @@ static void i6_windows_are_apart(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, ctx->nr);
 }
 
+/* A page is moved: told to who holds none, and refused where one may be held */
+static void i1_replaced_pages(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct memfd_invalidation inv;
+	struct folio *folio;
+	unsigned long seq;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			memfd_register_falloc_notifier(&ctx->c[0].mn, ctx->file, 0, 4,
+						       &bare_ops));
+	ctx->c[0].registered = true;
+	/* nobody holds anything */
+	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	add(ctx, 1, 2, 4);
+	KUNIT_EXPECT_FALSE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	KUNIT_EXPECT_EQ(test, 1, write_page(ctx->file, 1));
+	KUNIT_EXPECT_EQ(test, 1, write_page(ctx->file, 2));
+	forget(ctx);
+
+	seq = memfd_read_begin(&ctx->c[0].mn);
+	folio = filemap_lock_folio(ctx->file->f_mapping, 1);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	KUNIT_EXPECT_TRUE(test, memfd_replace_begin(&inv, folio, false));
+	expect_event(ctx, 0, 0, BEGIN, 1, 2);
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	memfd_replace_end(&inv);
+	expect_event(ctx, 1, 0, END, 1, 2);
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	folio_unlock(folio);
+	folio_put(folio);
+
+	lru_add_drain_all();
+	folio = filemap_lock_folio(ctx->file->f_mapping, 2);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, false));
+	/* moving it fails if it is held */
+	folio_get(folio);
+	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, true));
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	KUNIT_EXPECT_TRUE(test, memfd_replace_begin(&inv, folio, true));
+	memfd_replace_end(&inv);
+	expect_event(ctx, 2, 0, BEGIN, 2, 3);
+	expect_event(ctx, 3, 0, END, 2, 3);
+	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
+	folio_unlock(folio);
+	folio_put(folio);
+
+	leave(ctx, 1);
+	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+}
+
 static void i7_flags_are_given_back(struct kunit *test)
 {
 	struct ctx *ctx = test->priv;
@@ -520,20 +574,12 @@ static void i7_flags_are_given_back(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, !!(gfp & __GFP_MOVABLE));
 	add(ctx, 0, 0, 1);
 	add(ctx, 1, 1, 2);
-	KUNIT_EXPECT_TRUE(test, mapping_unevictable(mapping));
 	KUNIT_EXPECT_FALSE(test, !!(mapping_gfp_mask(mapping) & __GFP_MOVABLE));
 	leave(ctx, 0);
-	KUNIT_EXPECT_TRUE(test, mapping_unevictable(mapping));
+	KUNIT_EXPECT_FALSE(test, !!(mapping_gfp_mask(mapping) & __GFP_MOVABLE));
 	leave(ctx, 1);
 	KUNIT_EXPECT_EQ(test, flags, mapping->flags);
 	KUNIT_EXPECT_TRUE(test, gfp == mapping_gfp_mask(mapping));
-
-	/* what was unevictable before stays so */
-	mapping_set_unevictable(mapping);
-	add(ctx, 0, 0, 1);
-	leave(ctx, 0);
-	KUNIT_EXPECT_TRUE(test, mapping_unevictable(mapping));
-	mapping_clear_unevictable(mapping);
 
 	/* nothing is heard after leaving */
 	forget(ctx);
@@ -911,6 +957,7 @@ static struct kunit_case memfd_ops_cases[] = {
 	KUNIT_CASE(i5_veto_in_every_position),
 	KUNIT_CASE(i5_cancelled_if_it_fails_later),
 	KUNIT_CASE(i6_windows_are_apart),
+	KUNIT_CASE(i1_replaced_pages),
 	KUNIT_CASE(i7_flags_are_given_back),
 	KUNIT_CASE(i7_leaving_waits_for_callbacks),
 	KUNIT_CASE(i8_seals),

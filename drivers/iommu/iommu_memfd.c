@@ -806,6 +806,7 @@ err_free:
 	kfree(im);
 	return ERR_PTR(error);
 }
+
 /**
  * iommu_memfd_map - map a window of a memfd, and keep it mapped
  * @imd: the IOVA space

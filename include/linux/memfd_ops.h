@@ -64,7 +64,8 @@ struct page;
  * @invalidate_end:
  *	The invalidation that began with @invalidate_page_range is over; what
  *	is left in the range may be mapped again. Called with i_rwsem held or
- *	not, without a folio lock. Exactly one call follows every
+ *	not, without a folio lock (but see @populate). Exactly one call follows
+ *	every
  *	@invalidate_page_range, unless the consumer unregisters in between.
  *	Optional.
  * @fallocate:
@@ -81,9 +82,12 @@ struct page;
  *	after a check of memfd_read_retry() with @seq under its own lock; on
  *	retry it returns -EAGAIN. Any error makes the operation that brought
  *	the folio fail: the folio is taken out again. Errors that mean
- *	something else there (-EEXIST, -EINVAL, -EIO, -ENOENT) become -ENXIO. A
- *	consumer without @populate faults its pages in when it needs them.
- *	Optional.
+ *	something else there (-EEXIST, -EINVAL, -EIO, -ENOENT) become -ENXIO.
+ *	Optional. A consumer that has it holds a reference on each folio that it
+ *	has mapped, so those are neither moved nor swapped out. One that has not
+ *	faults its pages in when it needs them; it need hold none, and is told
+ *	by @invalidate_page_range and @invalidate_end when a folio is moved or
+ *	swapped out: both with the folio lock held, maybe in reclaim.
  */
 struct memfd_falloc_notifier_ops {
 	const char *name;
@@ -258,6 +262,7 @@ struct memfd_invalidation {
 	struct task_struct *task;
 	pgoff_t start, end;
 	u64 born;
+	bool replacing;
 };
 
 #ifdef CONFIG_MEMFD_OPS
@@ -270,6 +275,8 @@ void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 			      struct address_space *mapping,
 			      pgoff_t start, pgoff_t end);
 void __memfd_invalidate_end(struct memfd_invalidation *inv);
+bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
+			   bool moving);
 void __memfd_invalidate_wait(struct address_space *mapping,
 			     pgoff_t start, pgoff_t end);
 int __memfd_populate(struct folio *folio);
@@ -288,10 +295,9 @@ void memfd_followers_free(struct memfd_followers *followers);
  * memfd_followed - has the file any consumer?
  * @mapping: of any file
  *
- * What must not happen to pages that somebody may have mapped (migration,
- * collapse, swap-out) asks this with the folio locked, or with the mapping's
- * invalidate_lock held: a consumer that registers later will wait for that
- * lock before it takes a page.
+ * What must not happen to pages that somebody may have mapped (collapse) asks
+ * this with the folio locked, or with the mapping's invalidate_lock held: a
+ * consumer that registers later will wait for that lock before it takes a page.
  *
  * Context: any.
  * Return: whether it has.
@@ -349,6 +355,39 @@ static inline void memfd_invalidate_begin(struct memfd_invalidation *inv,
  * Context: may sleep. No folio lock is held.
  */
 static inline void memfd_invalidate_end(struct memfd_invalidation *inv)
+{
+	if (unlikely(inv->followers))
+		__memfd_invalidate_end(inv);
+}
+
+/**
+ * memfd_replace_begin - a folio is about to be moved, or swapped out
+ * @inv: on the caller's stack, until memfd_replace_end()
+ * @folio: locked, in the page cache, until memfd_replace_end()
+ * @moving: whoever takes a reference on @folio keeps it from being replaced, so
+ *	that a consumer is in the way only if it has one by now
+ *
+ * On success no consumer can reach a page of the folio.
+ *
+ * Context: may sleep; in reclaim, too.
+ * Return: false if a consumer may hold the folio: it has to stay, and
+ * memfd_replace_end() must not be called.
+ */
+static inline bool memfd_replace_begin(struct memfd_invalidation *inv,
+				       struct folio *folio, bool moving)
+{
+	inv->followers = NULL;
+	return !static_branch_unlikely(&memfd_ops_key.key) ||
+	       __memfd_replace_begin(inv, folio, moving);
+}
+
+/**
+ * memfd_replace_end - it has been replaced, or has stayed after all
+ * @inv: from memfd_replace_begin()
+ *
+ * Context: as memfd_replace_begin().
+ */
+static inline void memfd_replace_end(struct memfd_invalidation *inv)
 {
 	if (unlikely(inv->followers))
 		__memfd_invalidate_end(inv);
@@ -505,6 +544,16 @@ static inline void memfd_invalidate_begin(struct memfd_invalidation *inv,
 }
 
 static inline void memfd_invalidate_end(struct memfd_invalidation *inv)
+{
+}
+
+static inline bool memfd_replace_begin(struct memfd_invalidation *inv,
+				       struct folio *folio, bool moving)
+{
+	return true;
+}
+
+static inline void memfd_replace_end(struct memfd_invalidation *inv)
 {
 }
 

@@ -55,15 +55,18 @@ esac
 # The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
 truncate -s 64M "$work/disk"
 
-# The IOMMU comes before the devices that it translates for.
+# Memory that must stay movable, for the tests of what may not be there.
 append=
+[ "$kind" != check ] || append="movablecore=512M "
+
+# The IOMMU comes before the devices that it translates for.
 case ${IOMMU:=intel} in
 intel)	machine=q35,kernel-irqchip=split
 	iommu=(-device 'intel-iommu,intremap=on,aw-bits=48') ;;
 virtio)	machine=q35
 	iommu=(-device virtio-iommu-pci)
 	# It has no interrupt remapping, which VFIO and iommufd insist on.
-	append="vfio_iommu_type1.allow_unsafe_interrupts=1"
+	append+="vfio_iommu_type1.allow_unsafe_interrupts=1"
 	append+=" iommufd.allow_unsafe_interrupts=1" ;;
 amd)	machine=q35,kernel-irqchip=split
 	iommu=(-device 'amd-iommu,intremap=on') ;;

@@ -191,9 +191,10 @@ TEST_F_TIMEOUT(hazards, soft_offline, 60)
 	}
 	ASSERT_EQ(0, madvise(at(r, 0), PAGE, MADV_SOFT_OFFLINE));
 	EXPECT_EQ(1, moved(r, pfn, 4));
-	pfn[0] = pfn_of(at(r, 0));
 
 	ASSERT_EQ(0, rig_map(r, 0, 0, 16));
+	for (i = 0; i < 4; i++)
+		pfn[i] = pfn_of(at(r, i));
 	EXPECT_NE(0, madvise(at(r, 1), PAGE, MADV_SOFT_OFFLINE));
 	EXPECT_EQ(0, moved(r, pfn, 4));
 	EXPECT_EQ(0, rig_differences(r, 0, 0, 16));
@@ -415,6 +416,75 @@ TEST_F_TIMEOUT(hazards, memory_failure_in_huge_folio, 120)
 	if (rig_thp(&self->r, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
 	memory_failure(_metadata, &self->r, true);
+}
+
+/* The page frames of ZONE_MOVABLE: [0] to [1], or none. */
+static void movable_zone(__u64 frames[2])
+{
+	FILE *file = fopen("/proc/zoneinfo", "re");
+	unsigned long long value;
+	bool movable = false;
+	char line[128];
+
+	frames[0] = 0;
+	frames[1] = 0;
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "Node", 4))
+			movable = strstr(line, "Movable");
+		else if (movable && sscanf(line, " spanned %llu", &value) == 1)
+			frames[1] = value;
+		else if (movable && sscanf(line, " start_pfn: %llu", &value) == 1)
+			frames[0] = value;
+	}
+	if (file)
+		fclose(file);
+	frames[1] += frames[0];
+}
+
+static size_t frames_within(struct rig *r, size_t pages, const __u64 frames[2])
+{
+	size_t i, nr = 0;
+	__u64 pfn;
+
+	for (i = 0; i < pages; i++) {
+		pfn = pfn_of(at(r, i));
+		nr += frames[0] <= pfn && pfn < frames[1];
+	}
+	return nr;
+}
+
+/* Memory that must stay movable is no place for what a device holds. */
+TEST_F_TIMEOUT(hazards, movable_memory, 120)
+{
+	struct rig *r = &self->r;
+	__u64 frames[2];
+	size_t i;
+
+	movable_zone(frames);
+	if (frames[0] == frames[1])
+		SKIP(return, "no ZONE_MOVABLE: boot with movablecore=");
+	rig_stay_on_one_cpu(true);
+	for (i = 0; i < 32; i++)
+		fill(at(r, i), i);
+	/* some that are only fallocated */
+	ASSERT_EQ(0, grow(r->fd, 32, 8));
+	ASSERT_EQ(32, frames_within(r, 32, frames));
+
+	ASSERT_EQ(0, rig_map(r, 0, 0, 64));
+	EXPECT_EQ(40, rig_reachable(r, 0, 0, 64));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 64));
+	EXPECT_EQ(0, frames_within(r, 40, frames));
+	for (i = 0; i < 32; i++)
+		EXPECT_TRUE(filled(at(r, i), i));
+	/* what comes later never goes there */
+	ASSERT_EQ(0, grow(r->fd, 40, 24));
+	EXPECT_EQ(0, frames_within(r, 64, frames));
+
+	/* what nobody holds may */
+	ASSERT_EQ(64 * PAGE, mdma_unmap_all(&r->dev[0]));
+	for (i = 64; i < 96; i++)
+		fill(at(r, i), i);
+	EXPECT_EQ(32, frames_within(r, 96, frames));
 }
 
 /* A sealed file does not change: not while a device can write to it. */

@@ -765,66 +765,88 @@ TEST_F_TIMEOUT(kvm, private_and_shared_in_one_file, 60)
 	EXPECT_TRUE(lacks(g, 8));
 }
 
-/* All that the kernel may do to a page: what the guest has mapped, it leaves alone. */
-static int disturb(struct rig *r, int how)
+/* The guest's pages are as they were, wherever they are now. */
+static bool sees_all(struct guest *g, unsigned int seed)
 {
-	switch (how) {
-	case 0:
-		return mdma_write_file("/proc/sys/vm/compact_memory", "1");
-	case 1:
-		madvise(at(r, 0), PAGES * PAGE, MADV_PAGEOUT);
-		return 0;
-	case 2:
-		return madvise(r->mem, HUGE, MADV_COLLAPSE) ? 0 : -EPROTO;
-	case 3:
-		return madvise(at(r, 3), PAGE, MADV_SOFT_OFFLINE) ? 0 : -EPROTO;
-	default:
-		/* when KVM is the last that has them */
-		madvise(at(r, 0), PAGES * PAGE, MADV_DONTNEED);
-		return mdma_write_file("/proc/sys/vm/drop_caches", "3");
-	}
+	size_t i;
+
+	for (i = 0; i < PAGES; i++)
+		if (!guest_sees(g, i, seed + i))
+			return false;
+	return true;
 }
 
-/* KVM holds no references: nothing but being followed keeps the pages there. */
-TEST_F_TIMEOUT(kvm, pages_stay, 120)
+/* KVM holds no references: its pages go to swap like others, and come back. */
+TEST_F_TIMEOUT(kvm, swap, 120)
 {
 	struct guest *g = &self->g;
 	struct rig *r = &g->r;
-	__u64 pfn[PAGES];
-	__s64 before;
 	size_t i;
-	int how;
+	int round;
 
 	rig_stay_on_one_cpu(true);
 	ASSERT_EQ(0, rig_swap(r));
 	for (i = 0; i < PAGES; i++)
 		put_words(at(r, i), 10 + i);
-	/* without a memslot they go */
+	ASSERT_EQ(0, private_slot(g, FILL, 0, PAGES));
+	ASSERT_TRUE(sees_all(g, 10));
+	for (round = 0; round < 3; round++) {
+		/* what only the guest has written must not be lost */
+		for (i = 0; i < PAGES; i++) {
+			EXPECT_TRUE(has_words(at(r, i), (round ? 19 + round : 10) + i));
+			ASSERT_EQ(0, guest_fill(g, i, 20 + round + i));
+		}
+		ASSERT_EQ(0, madvise(at(r, 0), PAGES * PAGE, MADV_PAGEOUT));
+		EXPECT_EQ(0, in_core_pages(at(r, 0), PAGES));
+		EXPECT_EQ(PAGES, allocated(r->fd));
+		EXPECT_TRUE(sees_all(g, 20 + round));
+		EXPECT_EQ(PAGES, in_core_pages(at(r, 0), PAGES));
+	}
+	/* swapped out, and punched: nothing comes back */
+	for (i = 0; i < PAGES; i++)
+		EXPECT_TRUE(has_words(at(r, i), 22 + i));
 	ASSERT_EQ(0, madvise(at(r, 0), PAGES * PAGE, MADV_PAGEOUT));
 	ASSERT_EQ(0, in_core_pages(at(r, 0), PAGES));
+	ASSERT_EQ(0, punch(r->fd, 0, 2));
+	EXPECT_TRUE(guest_sees(g, 0, 0));
+	ASSERT_EQ(0, swapoff("/dev/ram0"));
+	EXPECT_TRUE(guest_sees(g, 2, 20 + 2 + 2));
+}
 
+/* Nor do they keep memory from being compacted, or taken out of use. */
+TEST_F_TIMEOUT(kvm, migration, 120)
+{
+	struct guest *g = &self->g;
+	struct rig *r = &g->r;
+	__u64 pfn;
+	size_t i;
+
+	rig_stay_on_one_cpu(true);
+	for (i = 0; i < PAGES; i++)
+		put_words(at(r, i), 10 + i);
 	ASSERT_EQ(0, private_slot(g, FILL, 0, PAGES));
-	for (i = 0; i < PAGES; i++) {
-		ASSERT_TRUE(guest_sees(g, i, 10 + i));
-		pfn[i] = pfn_of(at(r, i));
-		ASSERT_NE(0, pfn[i]);
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(0, guest_fill(g, i, 30 + i));
+	for (i = 0; i < 3; i++) {
+		pfn = pfn_of(at(r, i));
+		ASSERT_NE(0, pfn);
+		ASSERT_EQ(0, madvise(at(r, i), PAGE, MADV_SOFT_OFFLINE));
+		EXPECT_NE(pfn, pfn_of(at(r, i)));
+		/* both sides have the new page, and no other */
+		EXPECT_TRUE(guest_sees(g, i, 30 + i));
+		ASSERT_EQ(0, guest_fill(g, i, 60 + i));
+		EXPECT_TRUE(has_words(at(r, i), 60 + i));
+		ASSERT_EQ(0, guest_fill(g, i, 30 + i));
 	}
-	for (how = 0; how < 5; how++) {
-		before = faults(g);
-		EXPECT_EQ(0, disturb(r, how))
-			TH_LOG("step %d", how);
-		EXPECT_EQ(PAGES, in_core_pages(at(r, 0), PAGES));
-		for (i = 0; i < PAGES; i++) {
-			EXPECT_TRUE(guest_sees(g, i, 10 + i));
-			EXPECT_EQ(pfn[i], pfn_of(at(r, i)))
-				TH_LOG("page %zu moved in step %d", i, how);
-		}
-		/* the guest's program is in ordinary memory, and may be moved */
-		EXPECT_GE(before + 1, faults(g));
-	}
-	ASSERT_EQ(0, vmm_delete_slot(&g->vmm, SLOT));
-	ASSERT_EQ(0, madvise(at(r, 0), PAGES * PAGE, MADV_PAGEOUT));
-	EXPECT_EQ(0, in_core_pages(at(r, 0), PAGES));
+	ASSERT_EQ(0, mdma_write_file("/proc/sys/vm/compact_memory", "1"));
+	EXPECT_TRUE(sees_all(g, 30));
+	/* this would replace many pages by one, and is refused */
+	EXPECT_EQ(-1, madvise(r->mem, HUGE, MADV_COLLAPSE));
+	EXPECT_TRUE(sees_all(g, 30));
+	/* KVM is the last that has them */
+	madvise(at(r, 0), PAGES * PAGE, MADV_DONTNEED);
+	ASSERT_EQ(0, mdma_write_file("/proc/sys/vm/drop_caches", "3"));
+	EXPECT_TRUE(sees_all(g, 30));
 }
 
 /*
