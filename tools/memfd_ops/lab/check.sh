@@ -44,7 +44,7 @@ kvm_tests_wanted() {
 run_guest plain mttcg
 ! kvm_tests_wanted || run_guest kvm tcg
 
-counts=$(awk -v skips="$LAB/skips" -f "$LAB/count.awk" "$output")
+counts=$(awk -v skips="$LAB/skips" -v iommu="${IOMMU:-intel}" -f "$LAB/count.awk" "$output")
 sed '$d' <<<"$counts"
 read -r passed failed skipped <<<"$(tail -n 1 <<<"$counts")"
 failed=$((failed + problems))

@@ -2,7 +2,8 @@
 #
 # Counts the results in what guest-tests.sh printed: TAP, whose cases are indented
 # by nothing in a kselftest, and by four spaces in a KUnit suite. -v skips=FILE has
-# the reasons that a skip may have, as regular expressions; any other is a failure.
+# the reasons that a skip may have, as regular expressions; those after "IOMMU=NAME "
+# hold with -v iommu=NAME alone. Any other skip is a failure.
 # KVM's own selftests print TAP only to be skipped: their exit status is their result.
 # Prints the failures, the skips and, last, "PASSED FAILED SKIPPED".
 
@@ -19,6 +20,16 @@ function skip(why) {
 			return
 		}
 	problem("skipped, which is not allowed: " why)
+}
+
+# Takes the IOMMU's name off the line.
+function for_this_iommu() {
+	if (!match(line, /^IOMMU=[a-z]+ /))
+		return 1
+	if (substr(line, 7, RLENGTH - 7) != iommu)
+		return 0
+	line = substr(line, RLENGTH + 1)
+	return 1
 }
 
 # The end of a program, or of the guest in the middle of it.
@@ -39,7 +50,7 @@ function finish(status) {
 
 BEGIN {
 	while ((getline line < skips) > 0)
-		if (line != "" && line !~ /^#/)
+		if (line != "" && line !~ /^#/ && for_this_iommu())
 			reason[allowed++] = line
 }
 
