@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Real devices through vfio-pci: QEMU's edu, whose DMA the tests can aim, and its
- * NVMe controller, which is just attached. By each of the ways that lead to a
- * mapping; "space" is what has the mappings then, a container or an IOAS.
+ * NVMe controller, which is just attached. And the two in software of
+ * drivers/vfio/vfio_memfd_test.c. By each of the ways that lead to a mapping;
+ * "space" is what has the mappings then, a container or an IOAS.
  *
  * Functions return 0 or a value, or a negative errno.
  */
@@ -19,6 +20,7 @@
 #define NVME_ALIAS	"bc01sc08i02"
 
 #define PCI_DEVICES	"/sys/bus/pci/devices"
+#define PLATFORM_DEVICES "/sys/bus/platform/devices"
 #define PCI_COMMAND	4
 #define PCI_COMMAND_BITS 0x0406	/* memory, bus master, no INTx */
 
@@ -45,7 +47,8 @@ enum way {
 };
 
 struct vdev {
-	char	address[32];	/* 0000:00:02.0 */
+	const char *bus;	/* its devices */
+	char	address[32];	/* 0000:00:02.0; or a name */
 	int	group, fd;
 	__u32	id;		/* in the iommufd */
 	volatile char *regs;	/* BAR 0 */
@@ -59,7 +62,7 @@ struct space {
 	bool	typed;		/* VFIO_SET_IOMMU has been done */
 };
 
-#define VDEV_INIT	{ .group = -1, .fd = -1 }
+#define VDEV_INIT	{ .bus = PCI_DEVICES, .group = -1, .fd = -1 }
 
 /*
  * PCI
@@ -88,17 +91,23 @@ static inline int pci_find(const char *alias, char *address, size_t size)
 	return ret;
 }
 
-/* The last part of what a link in the device's directory points to. */
-static inline int pci_link(const char *address, const char *name, char *text,
-			   size_t size)
+/* The last part of what a link in a device's directory points to. */
+static inline int device_link(const char *bus, const char *address, const char *name,
+			      char *text, size_t size)
 {
 	char path[PATH_MAX], link[PATH_MAX] = "";
 
-	snprintf(path, sizeof(path), PCI_DEVICES "/%.32s/%s", address, name);
+	snprintf(path, sizeof(path), "%s/%.32s/%s", bus, address, name);
 	if (readlink(path, link, sizeof(link) - 1) < 0)
 		return -errno;
 	snprintf(text, size, "%s", strrchr(link, '/') + 1);
 	return 0;
+}
+
+static inline int pci_link(const char *address, const char *name, char *text,
+			   size_t size)
+{
+	return device_link(PCI_DEVICES, address, name, text, size);
 }
 
 static inline bool pci_driver_is(const char *address, const char *driver)
@@ -199,7 +208,7 @@ static inline int vdev_bind(struct space *s, struct vdev *d)
 	char path[PATH_MAX];
 	glob_t found;
 
-	snprintf(path, sizeof(path), PCI_DEVICES "/%.32s/vfio-dev/vfio*", d->address);
+	snprintf(path, sizeof(path), "%s/%.32s/vfio-dev/vfio*", d->bus, d->address);
 	if (glob(path, 0, NULL, &found))
 		return -ENODEV;
 	snprintf(path, sizeof(path), "/dev/vfio/devices/%.32s",
@@ -212,6 +221,19 @@ static inline int vdev_bind(struct space *s, struct vdev *d)
 	return 0;
 }
 
+static inline int vdev_open_group(struct vdev *d)
+{
+	char path[PATH_MAX], number[64];
+	int ret;
+
+	ret = device_link(d->bus, d->address, "iommu_group", number, sizeof(number));
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
+	d->group = open(path, O_RDWR | O_CLOEXEC);
+	return d->group < 0 ? -errno : 0;
+}
+
 /* Its group into the container: what is mapped there is the device's then. */
 static inline int vdev_join(struct space *s, struct vdev *d)
 {
@@ -219,15 +241,12 @@ static inline int vdev_join(struct space *s, struct vdev *d)
 		.size = sizeof(get),
 		.op = IOMMU_VFIO_IOAS_GET,
 	};
-	char path[PATH_MAX], number[64];
 	int ret;
 
-	ret = pci_link(d->address, "iommu_group", number, sizeof(number));
+	ret = vdev_open_group(d);
 	if (ret)
 		return ret;
-	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
-	d->group = open(path, O_RDWR | O_CLOEXEC);
-	if (d->group < 0 || ioctl(d->group, VFIO_GROUP_SET_CONTAINER, &s->fd))
+	if (ioctl(d->group, VFIO_GROUP_SET_CONTAINER, &s->fd))
 		return -errno;
 	if (s->way == TYPE1 && !s->typed &&
 	    ioctl(s->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
@@ -499,6 +518,67 @@ static inline int edu_dma(struct vdev *d, __u64 iova, size_t len, bool to_ram)
 {
 	edu_go(d, iova, len, to_ram);
 	return edu_wait(d);
+}
+
+/*
+ * The devices in software. One does DMA through an IOMMU of its own; the other is
+ * emulated, and has VFIO read, write and pin memory.
+ */
+
+#define DEVICE_DMA	"memfd-test-dma"
+#define DEVICE_PIN	"memfd-test-pin"
+#define VDEV_SOFT(name)	{						\
+	.bus = PLATFORM_DEVICES, .address = name, .group = -1, .fd = -1,	\
+}
+
+/* To an IOVA, for the emulated one to pin the memory; stays until the next time. */
+#define PIN		0x100000000000000ULL	/* 2^56 */
+
+#define TYPE1_UNSAFE	"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+#define IOMMUFD_UNSAFE	"/sys/module/iommufd/parameters/allow_unsafe_interrupts"
+
+static inline int soft_read(struct vdev *d, __u64 iova, void *data, size_t len)
+{
+	ssize_t ret = pread(d->fd, data, len, iova);
+
+	return ret < 0 ? -errno : ret == (ssize_t)len ? 0 : -EIO;
+}
+
+static inline int soft_write(struct vdev *d, __u64 iova, const void *data, size_t len)
+{
+	ssize_t ret = pwrite(d->fd, data, len, iova);
+
+	return ret < 0 ? -errno : ret == (ssize_t)len ? 0 : -EIO;
+}
+
+/*
+ * Have the kernel attach a device although nothing checks its interrupts, as it has
+ * to be told for the one that has none. What it did before is in @was, 'Y' or 'N',
+ * or 0 if that is to be left as it is; then back to that.
+ */
+static inline int allow_unsafe_interrupts(char *was)
+{
+	char text[8];
+	int ret;
+
+	ret = mdma_read_file(TYPE1_UNSAFE, text, sizeof(text));
+	if (!ret)
+		ret = mdma_write_file(TYPE1_UNSAFE, "Y");
+	if (!ret)
+		ret = mdma_write_file(IOMMUFD_UNSAFE, "Y");
+	if (!ret)
+		*was = text[0];
+	return ret;
+}
+
+static inline void unsafe_interrupts_as_before(char was)
+{
+	const char text[] = { was, '\0' };
+
+	if (!was)
+		return;
+	mdma_write_file(TYPE1_UNSAFE, text);
+	mdma_write_file(IOMMUFD_UNSAFE, text);
 }
 
 #endif /* VFIO_UTIL_H */
