@@ -655,4 +655,13 @@ static inline void fail_anything(const char *on)
 	mdma_write_file(FAULTY("_page_alloc/verbose"), "0");
 }
 
+/*
+ * Of those, no pages, as slabs need one now and then: the nth allocation of a call is
+ * the same each time, or nearly so. To be called after fail_anything("0").
+ */
+static inline void fail_objects_alone(void)
+{
+	mdma_write_file(FAULTY("_page_alloc/min-order"), "20");
+}
+
 #endif /* TEST_UTIL_H */

@@ -1727,43 +1727,4 @@ TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
 	close(fail);
 }
 
-TEST_F_TIMEOUT(late_cdev, no_memory_to_attach, 240)
-{
-	int fail, nth, left, ret, failed = 0;
-	struct bench *b = &self->b;
-	struct rig *r = &b->r;
-
-	fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (fail < 0)
-		SKIP(return, "needs a kernel with fault injection");
-	ASSERT_EQ(0, grow(r->fd, 0, 8));
-	ASSERT_EQ(0, vdev_bind(&b->s, &b->edu));
-	ASSERT_EQ(0, map_side(b));
-	ASSERT_EQ(0, map_pages(b, 0, 4));
-	ASSERT_EQ(0, map_pages(b, 4, 4));
-	fail_anything("0");
-	for (nth = 1, left = 0; !left; nth++) {
-		ASSERT_LT(nth, 1000);
-		ASSERT_EQ(nth, fail_nth(fail, nth));
-		ret = vdev_attach(&b->edu, b->s.ioas);
-		left = fail_nth(fail, 0);
-		ASSERT_LE(0, left);
-		if (ret) {
-			EXPECT_EQ(0, left);
-			EXPECT_EQ(-ENOMEM, ret);
-			EXPECT_TRUE(nothing_mapped(b));
-			failed++;
-			ASSERT_EQ(0, vdev_attach(&b->edu, b->s.ioas));
-		}
-		EXPECT_EQ(2, consumers_of(r->fd));
-		EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 8));
-		ASSERT_EQ(0, vdev_detach(&b->edu));
-		EXPECT_EQ(0, consumers_of(r->fd));
-	}
-	note("%d of %d allocations that failed were heard", failed, nth - 2);
-	EXPECT_LT(0, failed);
-	fail_anything("1");
-	close(fail);
-}
-
 TEST_HARNESS_MAIN
