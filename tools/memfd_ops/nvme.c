@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 
 #include "../testing/selftests/memfd_ops/mdma_util.h"
+#include "need.h"
 
 #define PAGE	4096UL
 #define KIB	1024UL
@@ -33,33 +34,6 @@
 
 /* No command takes that long, even if the emulator is slow: seconds. */
 #define PATIENCE	30
-
-static void __attribute__((format(printf, 1, 2), noreturn))
-give_up(const char *fmt, ...)
-{
-	va_list args;
-
-	printf("nvme: ");
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
-	exit(1);
-}
-
-/* Something that we cannot go on without; @error is a negative errno, or not. */
-static void need(int error, const char *what)
-{
-	if (error < 0)
-		give_up("cannot %s: %s", what, strerror(-error));
-}
-
-/* The same for what sets errno: gives back the value. */
-static int need_call(int ret, const char *what)
-{
-	need(ret < 0 ? -errno : 0, what);
-	return ret;
-}
 
 static int failures;
 
@@ -92,27 +66,10 @@ static double now_ms(void)
 	return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
 }
 
-/*
- * The machine's free memory, in KiB. MemFree leaves out what each processor keeps
- * at hand, which may be all that was freed last: /proc/zoneinfo has both.
- */
+/* In KiB. */
 static long mem_free(void)
 {
-	char line[256];
-	long sum = 0, pages;
-	FILE *file;
-
-	/* What is freed by RCU is freed later. Then, have counters added up. */
-	usleep(100000);
-	mdma_write_file("/proc/sys/vm/stat_refresh", "1");
-	file = fopen("/proc/zoneinfo", "re");
-	need(file ? 0 : -errno, "open zoneinfo");
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, " nr_free_pages %ld", &pages) == 1 ||
-		    sscanf(line, " count: %ld", &pages) == 1)
-			sum += pages;
-	fclose(file);
-	return sum * PAGE / KIB;
+	return need(mdma_mem_free(), "read how much memory is free");
 }
 
 /* ---- The controller as a PCI device, and VFIO ---- */

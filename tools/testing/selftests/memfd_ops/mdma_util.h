@@ -88,6 +88,30 @@ static inline int mdma_read_file(const char *path, char *text, size_t size)
 	return ret;
 }
 
+/*
+ * The machine's free memory, in KiB. MemFree leaves out what each processor keeps
+ * at hand, which may be all that was freed last: /proc/zoneinfo has both.
+ */
+static inline long mdma_mem_free(void)
+{
+	char line[256];
+	long sum = 0, pages;
+	FILE *file;
+
+	/* What is freed by RCU is freed later. Then, have counters added up. */
+	usleep(100000);
+	mdma_write_file("/proc/sys/vm/stat_refresh", "1");
+	file = fopen("/proc/zoneinfo", "re");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, " nr_free_pages %ld", &pages) == 1 ||
+		    sscanf(line, " count: %ld", &pages) == 1)
+			sum += pages;
+	fclose(file);
+	return sum * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
 /* The sysfs directory of the type of mdev that the engine offers. */
 static inline int mdma_type(char *path, size_t size)
 {
