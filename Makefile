@@ -5,7 +5,7 @@
 
 LAB := tools/memfd_ops/lab
 
-export ACCEL FILES IOMMU J KDIR MEM T TIMEOUT
+export ACCEL BASE_CONFIG FILES IOMMU J KDIR MEM ROWS T TIMEOUT
 # Exactly what was typed: make would expand the $ in it.
 export LAB_CMD := $(value CMD)
 
@@ -14,6 +14,9 @@ help:
 
 demo run shell:
 	@$(LAB)/run.sh $@
+
+bench:
+	@$(LAB)/bench.sh
 
 check:
 	@$(LAB)/check.sh
@@ -33,4 +36,4 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help demo run shell check lint apply unapply clean distclean
+.PHONY: help bench demo run shell check lint apply unapply clean distclean

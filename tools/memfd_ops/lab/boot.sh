@@ -45,11 +45,18 @@ cp "$OUT/$kind/initrd" "$work/initrd"
 # With a thread for each CPU, QEMU 7.2's TCG now and then runs half of a text patch
 # (KVM flips static keys with the first and the last VM), or walks a host address
 # through a guest's nested page tables: nothing for KVM, but real concurrency.
+cpus=(-smp 2 -cpu max)
 case ${ACCEL:=tcg} in
 tcg)	accel=tcg,thread=single ;;
 mttcg)	accel=tcg,thread=multi ;;
+icount)	accel=tcg,thread=single
+	# Time is the number of instructions, in ns, and idle time is skipped; date and
+	# random numbers are the same each time. What a string instruction moves counts
+	# one by one: words then, rather than bytes.
+	cpus=(-smp 1 -cpu "max,erms=off,fsrm=off" -icount "shift=0,sleep=off"
+		-rtc "base=2024-01-01,clock=vm" -seed 1) ;;
 kvm)	accel=kvm ;;
-*) die "ACCEL=$ACCEL: tcg, mttcg or kvm" ;;
+*) die "ACCEL=$ACCEL: tcg, mttcg, icount or kvm" ;;
 esac
 
 # The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
@@ -77,7 +84,7 @@ esac
 
 qemu=(timeout --foreground -k 5 "$seconds"
 	qemu-system-x86_64 -accel "$accel" -machine "$machine"
-	-cpu max -smp 2 -m "${MEM:-2G}" -nodefaults -display none -no-reboot
+	"${cpus[@]}" -m "${MEM:-2G}" -nodefaults -display none -no-reboot
 	"${iommu[@]}" -device "edu,dma_mask=0xffffffffffffffff"
 	-drive "file=$work/disk,if=none,id=disk,format=raw"
 	-device "nvme,drive=disk,serial=memfd-ops"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh demo|check: the tree, that kernel and its initramfs.
+# build.sh demo|check|off: the tree, that kernel and its initramfs. off is demo without
+# what is ours, for make bench.
 # build.sh lint: the tree, and what is needed to compile our files alone.
 
 . "$(dirname "$0")/lib.sh"
@@ -23,13 +24,14 @@ unpack() {
 configure() {
 	local fragments=("$LAB/demo.config") config=$kout/.config refused
 
-	[ "$kind" = demo ] || fragments+=("$LAB/$kind.config")
+	[[ $kind = demo || $kind = off ]] || fragments+=("$LAB/$kind.config")
 	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
 			\( -name 'Kconfig*' -o -name '*.config' \) -print -quit)" ]; then
 		return
 	fi
 	mkdir -p "$kout"
 	cat "${fragments[@]}" >"$kout/lab.config"
+	[ "$kind" != off ] || sed -i '/^# Ours$/,/^$/d' "$kout/lab.config"
 	phase "$kind-config" kmake "$kind" KCONFIG_ALLCONFIG=lab.config allnoconfig
 	refused=$(grep '^CONFIG_' "$kout/lab.config" | grep -vxFf "$config" || true)
 	if [ -n "$refused" ]; then

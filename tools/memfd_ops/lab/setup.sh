@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Install the packages that the lab needs and that are missing.
+# setup.sh [PACKAGE]...: install what the lab needs and what is named, if missing.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -14,6 +14,8 @@ packages=(
 	ccache					# a second build in a fraction of the time
 	sparse shellcheck			# make lint
 )
+
+packages+=("$@")
 
 [ "$(uname -m)" = x86_64 ] || die "the lab builds and boots x86_64 kernels, on x86_64 alone"
 command -v dpkg-query >/dev/null ||

@@ -1,0 +1,999 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * memfd-ops-bench: what it costs to follow a memfd, and not to
+ *
+ * Prints a line for each measurement, its fields separated by tabs:
+ *
+ *	row  what  who  folio  layout  instructions-per-page  [key=value]...
+ *
+ * Documentation/mm/memfd_ops-bench.rst says what the rows are. It runs where the
+ * time stamp counter counts instructions, and nowhere else: a QEMU with
+ * -icount shift=0,sleep=off (ACCEL=icount of the lab), on one CPU.
+ *
+ *	memfd-ops-bench [ROW]...
+ *
+ * What the kernel does not have (CONFIG_MEMFD_OPS, KVM) is left out.
+ */
+#include "../testing/selftests/memfd_ops/kvm_rig.h"
+#include "../testing/selftests/memfd_ops/vfio_util.h"
+#include "need.h"
+
+#define KIB	1024UL
+#define MIB	(1024 * KIB)
+#define GIB	(1024 * MIB)
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* Of what is not changed by being measured, the best of that many rounds is taken. */
+#define ROUNDS		3
+
+/* ---- The clock ---- */
+
+static __u64 now(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+static __u64 count_loop(__u64 rounds)
+{
+	__u64 start = now();
+
+	/* Two instructions for each round. */
+	asm volatile("1: dec %0; jnz 1b" : "+r" (rounds));
+	return now() - start;
+}
+
+/* The timer's interrupts count as well, so that the best of some is tried. */
+static void check_clock(void)
+{
+	const __u64 rounds = 1000000;
+	__u64 least = UINT64_MAX, count;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		count = count_loop(rounds);
+		if (count < least)
+			least = count;
+	}
+	if (least < 2 * rounds || least > 2 * rounds + 100)
+		give_up("the clock says %llu for %llu instructions: no ACCEL=icount?",
+			least, 2 * rounds);
+	if (sysconf(_SC_NPROCESSORS_ONLN) != 1)
+		give_up("with more than one CPU the clock does not belong to us alone");
+}
+
+/* ---- Memfds, filled in different ways ---- */
+
+enum layout {
+	FRESH,		/* 4 KiB folios as they come: mostly contiguous */
+	INTERLEAVED,	/* 4 KiB folios, no two neighbours contiguous */
+	HUGE_FOLIOS,	/* 2 MiB folios */
+	NR_LAYOUTS
+};
+
+static const struct {
+	const char *folio, *layout;
+} layouts[] = {
+	[FRESH] = { "4k", "fresh" },
+	[INTERLEAVED] = { "4k", "interleaved" },
+	[HUGE_FOLIOS] = { "2m", "fresh" },
+};
+
+struct memory {
+	enum layout layout;
+	int fd, twin_fd;	/* the twin has the pages in between */
+	size_t size;
+	unsigned char *mem;	/* at a multiple of 2 MiB, as in the file */
+};
+
+static int new_memfd(size_t size)
+{
+	int fd = need_call(memfd_create("bench", MFD_CLOEXEC), "create a memfd");
+
+	need_call(ftruncate(fd, size), "size the memfd");
+	return fd;
+}
+
+static unsigned char *map_memfd(int fd, size_t size)
+{
+	unsigned char *room;
+
+	room = mmap(NULL, size + HUGE, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	need_call(room == MAP_FAILED ? -1 : 0, "reserve addresses");
+	munmap(room, size + HUGE);
+	room = (unsigned char *)(((uintptr_t)room + HUGE - 1) & ~(HUGE - 1));
+	room = mmap(room, size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	need_call(room == MAP_FAILED ? -1 : 0, "mmap the memfd");
+	return room;
+}
+
+/*
+ * How contiguous new pages are, and what they cost, depends on those that were freed
+ * before. Let those go back to the page allocator's common lists at once, where they
+ * are put together again, rather than wait in lists of this CPU ...
+ */
+static void keep_memory_together(void)
+{
+	need(mdma_write_file("/proc/sys/vm/percpu_pagelist_high_fraction", "1000000"),
+	     "shorten the CPU's lists of pages");
+}
+
+/* ... nor in batches, on the way to the lists that reclaim looks through. */
+static void settle_memory(void)
+{
+	need(mdma_write_file("/proc/sys/vm/drop_caches", "1"), "empty the CPU's batches");
+}
+
+/* A file without pages, that gets folios of this kind. */
+static struct memory memory_open(enum layout layout, size_t size)
+{
+	struct memory m = { .layout = layout, .twin_fd = -1, .size = size };
+
+	settle_memory();
+	need(mdma_write_file(SHMEM_ENABLED, layout == HUGE_FOLIOS ? "always" : "never"),
+	     "choose the size of folios");
+	m.fd = new_memfd(size);
+	m.mem = map_memfd(m.fd, size);
+	return m;
+}
+
+static void memory_close(struct memory *m)
+{
+	munmap(m->mem, m->size);
+	close(m->fd);
+	if (m->twin_fd >= 0)
+		close(m->twin_fd);
+}
+
+static void touch(struct memory *m, size_t start, size_t end)
+{
+	for (; start < end; start += PAGE)
+		*(volatile unsigned char *)(m->mem + start) = 1;
+}
+
+static void fill_interleaved(struct memory *m)
+{
+	unsigned char *twin;
+	size_t at;
+
+	m->twin_fd = new_memfd(m->size);
+	twin = map_memfd(m->twin_fd, m->size);
+	for (at = 0; at < m->size; at += PAGE) {
+		*(volatile unsigned char *)(m->mem + at) = 1;
+		*(volatile unsigned char *)(twin + at) = 1;
+	}
+	munmap(twin, m->size);
+}
+
+/* In KiB. */
+static long shmem_huge(void)
+{
+	return need(counter("/proc/meminfo", "ShmemHugePages"), "read ShmemHugePages");
+}
+
+/* A file with all of its pages, in memory and initialised. */
+static struct memory memory_full(enum layout layout, size_t size)
+{
+	long huge = shmem_huge(), want = layout == HUGE_FOLIOS ? size / KIB : 0;
+	struct memory m = memory_open(layout, size);
+
+	if (layout == INTERLEAVED)
+		fill_interleaved(&m);
+	else
+		touch(&m, 0, size);
+	settle_memory();
+	huge = shmem_huge() - huge;
+	if (huge != want)
+		give_up("a file of %zu KiB has %ld KiB of huge folios, not %ld",
+			size / KIB, huge, want);
+	return m;
+}
+
+/* Let go of the pages in this program's page table; the file keeps them. */
+static void forget_pages(struct memory *m)
+{
+	need_call(madvise(m->mem, m->size, MADV_DONTNEED), "drop page table entries");
+}
+
+static void grow_bytes(struct memory *m, size_t at, size_t size)
+{
+	need_call(fallocate(m->fd, 0, at, size), "fallocate");
+}
+
+static void punch_bytes(struct memory *m, size_t at, size_t size)
+{
+	need_call(fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, size),
+		  "punch a hole");
+}
+
+/* ---- Results ---- */
+
+#define NONE	"%s", ""	/* no further keys */
+
+static void __attribute__((format(printf, 6, 7))) result(int row, const char *what,
+							 const char *who, enum layout layout,
+							 double value, const char *fmt, ...)
+{
+	va_list args;
+
+	printf("%d\t%s\t%s\t%s\t%s\t%.4f", row, what, who, layouts[layout].folio,
+	       layouts[layout].layout, value);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+}
+
+/* The timer interrupts some of the rounds: the best one is what it costs. */
+static void keep_least(__u64 *least, __u64 value)
+{
+	if (!*least || value < *least)
+		*least = value;
+}
+
+static double per_page(__u64 count, size_t size)
+{
+	return (double)count / (size / PAGE);
+}
+
+/* ---- Who maps: ours, and the peers ---- */
+
+static char nvme_address[32];
+static struct space space;
+static struct vdev nvme;
+static struct mdma engine = MDMA_INIT;
+
+/* Where a file's start is for the device: no reserved region is there. */
+#define IOVA		(4 * GIB)
+
+struct peer {
+	const char *who;
+	bool follows;		/* ours: maps files rather than addresses */
+	enum way way;
+	int (*open)(const struct peer *p);
+	int (*map)(struct memory *m, size_t offset, __u64 at, size_t size);
+	__s64 (*unmap)(__u64 at, size_t size);
+	void (*close)(void);
+};
+
+static int open_nvme(const struct peer *p)
+{
+	int ret = space_open(&space, p->way);
+
+	nvme = (struct vdev)VDEV_INIT;
+	strcpy(nvme.address, nvme_address);
+	return ret ? ret : vdev_open(&space, &nvme);
+}
+
+static void close_nvme(void)
+{
+	vdev_close(&nvme);
+	mdma_close_fd(&space.fd);
+}
+
+static int map_file(struct memory *m, size_t offset, __u64 at, size_t size)
+{
+	return space_map(&space, m->fd, offset, IOVA + at, size, DMA_RW);
+}
+
+static int map_address(struct memory *m, size_t offset, __u64 at, size_t size)
+{
+	return space_map_address(&space, m->mem + offset, IOVA + at, size);
+}
+
+static __s64 unmap_space(__u64 at, size_t size)
+{
+	return space_unmap(&space, IOVA + at, size);
+}
+
+static int open_engine(const struct peer *p)
+{
+	int ret = mdma_create(&engine);
+
+	(void)p;
+	return ret ? ret : mdma_open_group(&engine);
+}
+
+static void close_engine(void)
+{
+	mdma_close(&engine);
+	need(mdma_remove(&engine), "remove the engine's instance");
+}
+
+static int map_engine(struct memory *m, size_t offset, __u64 at, size_t size)
+{
+	return mdma_map(&engine, m->fd, offset, engine.info.iova_start + at, size,
+			MDMA_RW);
+}
+
+static __s64 unmap_engine(__u64 at, size_t size)
+{
+	return mdma_unmap(&engine, engine.info.iova_start + at, size);
+}
+
+static const struct peer peers[] = {
+	{ "mdev", true, 0, open_engine, map_engine, unmap_engine, close_engine },
+	{ "vfio", true, TYPE1, open_nvme, map_file, unmap_space, close_nvme },
+	{ "iommufd", true, IOMMUFD, open_nvme, map_file, unmap_space, close_nvme },
+	{ "type1-pin", false, TYPE1, open_nvme, map_address, unmap_space, close_nvme },
+	{ "iommufd-pin", false, IOMMUFD, open_nvme, map_address, unmap_space, close_nvme },
+};
+
+static bool have_ours;
+
+/* Of those that this kernel has; the first one for NULL. */
+static const struct peer *next_peer(const struct peer *p)
+{
+	for (p = p ? p + 1 : peers; p < peers + ARRAY_SIZE(peers); p++)
+		if (have_ours || !p->follows)
+			return p;
+	return NULL;
+}
+
+static const struct peer *find_peer(const char *who)
+{
+	const struct peer *p = peers;
+
+	while (strcmp(p->who, who))
+		p++;
+	return p;
+}
+
+static void peer_open(const struct peer *p)
+{
+	need(p->open(p), p->who);
+}
+
+static void peer_map(const struct peer *p, struct memory *m, size_t offset, __u64 at,
+		     size_t size)
+{
+	int ret = p->map(m, offset, at, size);
+
+	if (ret)
+		give_up("%s cannot map %zu KiB: %s", p->who, size / KIB, strerror(-ret));
+}
+
+static void peer_unmap(const struct peer *p, __u64 at, size_t size)
+{
+	__s64 ret = p->unmap(at, size);
+
+	if (ret != (__s64)size)
+		give_up("%s has unmapped %lld of %zu bytes", p->who, ret, size);
+}
+
+/* ---- The floor ---- */
+
+#define FLOOR	"/sys/kernel/debug/iommu_memfd_bench"
+
+struct floor_counts {
+	unsigned long folios, calls;
+	__u64 lookup, map, unmap, sync, release;
+};
+
+/* One request to the kernel's side, drivers/iommu/iommu_memfd_bench.c. */
+static struct floor_counts floor_request(struct memory *m, const char *method)
+{
+	int fd = need_call(open(FLOOR, O_RDWR | O_CLOEXEC), "open " FLOOR);
+	char text[512] = "";
+	struct floor_counts c;
+
+	snprintf(text, sizeof(text), "%s %d %zu %s", nvme_address, m->fd, m->size, method);
+	need_call(write(fd, text, strlen(text)), "measure the floor");
+	need_call(pread(fd, text, sizeof(text) - 1, 0), "read the floor's counts");
+	close(fd);
+	if (sscanf(text,
+		   "folios %lu calls %lu lookup %llu map %llu unmap %llu sync %llu release %llu",
+		   &c.folios, &c.calls, &c.lookup, &c.map, &c.unmap, &c.sync,
+		   &c.release) != 7)
+		give_up("the floor's counts are \"%s\"", text);
+	if (c.folios != m->size / (m->layout == HUGE_FOLIOS ? HUGE : PAGE))
+		give_up("a file of %zu KiB has %lu folios", m->size / KIB, c.folios);
+	return c;
+}
+
+static struct floor_counts floor_best(struct memory *m, const char *method)
+{
+	struct floor_counts best = { 0 }, c;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		c = floor_request(m, method);
+		best.calls = c.calls;
+		keep_least(&best.lookup, c.lookup);
+		keep_least(&best.map, c.map);
+		keep_least(&best.unmap, c.unmap);
+		keep_least(&best.sync, c.sync);
+		keep_least(&best.release, c.release);
+	}
+	return best;
+}
+
+static void floor_rows(struct memory *m)
+{
+	static const char * const methods[] = { "page", "run", "sg" };
+	struct floor_counts c;
+	char who[32];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(methods); i++) {
+		c = floor_best(m, methods[i]);
+		snprintf(who, sizeof(who), "floor-%s", methods[i]);
+		result(1, "map", who, m->layout, per_page(c.lookup + c.map, m->size),
+		       "\tlookup=%.4f\tmap=%.4f\tcalls=%lu", per_page(c.lookup, m->size),
+		       per_page(c.map, m->size), c.calls);
+		result(2, "unmap", who, m->layout,
+		       per_page(c.unmap + c.sync + c.release, m->size),
+		       "\tunmap=%.4f\tsync=%llu\trelease=%.4f", per_page(c.unmap, m->size),
+		       c.sync, per_page(c.release, m->size));
+	}
+}
+
+/* ---- Rows 1 and 2: map a window that has all its pages, and unmap it ---- */
+
+#define WINDOW		(128 * MIB)
+
+struct map_cost {
+	__u64 map, unmap;
+};
+
+static struct map_cost map_and_unmap(const struct peer *p, struct memory *m,
+				     size_t size, int rounds)
+{
+	struct map_cost least = { 0 };
+	__u64 start, mapped, done;
+	int i;
+
+	peer_open(p);
+	for (i = 0; i < rounds; i++) {
+		start = now();
+		peer_map(p, m, 0, 0, size);
+		mapped = now();
+		peer_unmap(p, 0, size);
+		done = now();
+		keep_least(&least.map, mapped - start);
+		keep_least(&least.unmap, done - mapped);
+	}
+	p->close();
+	return least;
+}
+
+static void rows_map(void)
+{
+	const struct peer *p;
+	struct map_cost cost;
+	enum layout layout;
+	struct memory m;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++) {
+		m = memory_full(layout, WINDOW);
+		floor_rows(&m);
+		for (p = next_peer(NULL); p; p = next_peer(p)) {
+			cost = map_and_unmap(p, &m, m.size, ROUNDS);
+			result(1, "map", p->who, layout, per_page(cost.map, m.size), NONE);
+			result(2, "unmap", p->who, layout, per_page(cost.unmap, m.size),
+			       NONE);
+		}
+		memory_close(&m);
+	}
+}
+
+/*
+ * ---- Rows 3 and 4: punch through a mapped file until it is empty, fill it again ----
+ */
+
+#define PUNCH_FILE	(64 * MIB)
+
+/* Where memory is mapped by address, who punches has it unmapped first. */
+static __u64 punch_through(const struct peer *p, struct memory *m, size_t step)
+{
+	__u64 start, sum = 0;
+	size_t at;
+
+	for (at = 0; at < m->size; at += step) {
+		start = now();
+		if (p && !p->follows)
+			peer_unmap(p, at, step);
+		punch_bytes(m, at, step);
+		sum += now() - start;
+	}
+	return sum;
+}
+
+/* What is mapped by address can only be unmapped as it was mapped. */
+static void map_for_punch(const struct peer *p, struct memory *m, size_t step)
+{
+	size_t at;
+
+	if (p->follows)
+		step = m->size;
+	for (at = 0; at < m->size; at += step)
+		peer_map(p, m, at, at, step);
+}
+
+static void fill_again(const char *who, struct memory *m, bool by_touch)
+{
+	__u64 start = now();
+
+	if (by_touch)
+		touch(m, 0, m->size);
+	else
+		grow_bytes(m, 0, m->size);
+	result(4, by_touch ? "touch" : "fallocate", who, m->layout,
+	       per_page(now() - start, m->size), NONE);
+}
+
+/*
+ * @p is NULL for a file that nobody has mapped. @ptes: this program has the pages in
+ * its page table, as a VMM may, and as it must if they are mapped by address.
+ */
+static void punch_and_fill(const struct peer *p,
+			   enum layout layout, size_t step, bool ptes)
+{
+	struct memory m = memory_full(layout, PUNCH_FILE);
+	const char *who = p ? p->who : "none";
+	__u64 sum;
+
+	if (!ptes)
+		forget_pages(&m);
+	if (p) {
+		peer_open(p);
+		map_for_punch(p, &m, step);
+	}
+	sum = punch_through(p, &m, step);
+	result(3, step == MIB ? "punch" : "punch whole folios", who, layout,
+	       per_page(sum, m.size), "\tptes=%d\tleft=%zu", ptes, allocated(m.fd));
+	if (step == MIB && (!p || p->follows))
+		fill_again(who, &m, ptes);
+	if (p)
+		p->close();
+	memory_close(&m);
+}
+
+static void punch_layout(enum layout layout, size_t step)
+{
+	const struct peer *p;
+
+	punch_and_fill(NULL, layout, step, false);
+	punch_and_fill(NULL, layout, step, true);
+	for (p = next_peer(NULL); p; p = next_peer(p)) {
+		if (p->follows)
+			punch_and_fill(p, layout, step, false);
+		punch_and_fill(p, layout, step, true);
+	}
+}
+
+static void rows_punch(void)
+{
+	enum layout layout;
+
+	for (layout = 0; layout < NR_LAYOUTS; layout++)
+		punch_layout(layout, MIB);
+	punch_layout(HUGE_FOLIOS, HUGE);
+}
+
+/* ---- Row 5: 16 MiB in 1 TiB, against 16 MiB ---- */
+
+#define SPARSE		(1024 * GIB)
+#define BLOCKS		8
+
+static void row_sparse(void)
+{
+	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
+	struct memory sparse, dense;
+	const struct peer *p;
+	size_t i, at;
+	__u64 cost;
+
+	for (i = 0; i < ARRAY_SIZE(these); i++) {
+		dense = memory_full(these[i], BLOCKS * HUGE);
+		sparse = memory_open(these[i], SPARSE);
+		for (at = 0; at < SPARSE; at += SPARSE / BLOCKS)
+			touch(&sparse, at, at + HUGE);
+		for (p = next_peer(NULL); p; p = next_peer(p)) {
+			if (!p->follows)
+				continue;
+			cost = map_and_unmap(p, &dense, dense.size, ROUNDS).map;
+			result(5, "map dense", p->who, these[i],
+			       per_page(cost, dense.size), NONE);
+			cost = map_and_unmap(p, &sparse, sparse.size, ROUNDS).map;
+			result(5, "map sparse", p->who, these[i],
+			       per_page(cost, dense.size), NONE);
+		}
+		memory_close(&sparse);
+		memory_close(&dense);
+	}
+}
+
+/* ---- Row 6: many consumers of one file ---- */
+
+#define CONSUMERS	256
+#define CONSUMER_WINDOW	MIB
+#define CONSUMER_HOLE	(64 * KIB)
+
+/* Punch the first window by parts, and fill it again. */
+static void measure_consumers(const struct peer *p, struct memory *m, int consumers,
+			      bool same)
+{
+	__u64 start, punched, punch = 0, grow = 0;
+	size_t at;
+	int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		start = now();
+		for (at = 0; at < CONSUMER_WINDOW; at += CONSUMER_HOLE)
+			punch_bytes(m, at, CONSUMER_HOLE);
+		punched = now();
+		for (at = 0; at < CONSUMER_WINDOW; at += CONSUMER_HOLE)
+			grow_bytes(m, at, CONSUMER_HOLE);
+		keep_least(&punch, punched - start);
+		keep_least(&grow, now() - punched);
+	}
+	result(6, "punch", p->who, m->layout, per_page(punch, CONSUMER_WINDOW),
+	       "\tconsumers=%d\twindows=%s", consumers, same ? "same" : "disjoint");
+	result(6, "fallocate", p->who, m->layout, per_page(grow, CONSUMER_WINDOW),
+	       "\tconsumers=%d\twindows=%s", consumers, same ? "same" : "disjoint");
+}
+
+static void many_consumers(const struct peer *p, struct memory *m, bool same)
+{
+	int mapped = 0, consumers;
+
+	peer_open(p);
+	for (consumers = 1; consumers <= CONSUMERS; consumers *= 4) {
+		for (; mapped < consumers; mapped++)
+			peer_map(p, m, same ? 0 : mapped * CONSUMER_WINDOW,
+				 mapped * CONSUMER_WINDOW, CONSUMER_WINDOW);
+		measure_consumers(p, m, consumers, same);
+	}
+	p->close();
+}
+
+static void row_consumers(void)
+{
+	const struct peer *p = find_peer("iommufd");
+	struct memory m;
+
+	if (!have_ours)
+		return;
+	m = memory_full(FRESH, CONSUMERS * CONSUMER_WINDOW);
+	forget_pages(&m);
+	many_consumers(p, &m, false);
+	many_consumers(p, &m, true);
+	memory_close(&m);
+}
+
+/* ---- Row 7: windows of any size ---- */
+
+#define SMALLEST	(64 * MIB)
+#define LARGEST		(8 * GIB)
+
+/* As much as there is memory for, and some to spare. */
+static size_t largest_window(void)
+{
+	size_t kib = need(counter("/proc/meminfo", "MemAvailable"), "read MemAvailable");
+	size_t size = LARGEST;
+
+	while (size > SMALLEST && size / KIB * 9 / 8 > kib)
+		size /= 2;
+	return size;
+}
+
+/* Windows at the start of a file that is as large as the largest. */
+static void peer_sizes(const struct peer *p, struct memory *m)
+{
+	struct map_cost cost;
+	size_t size;
+
+	for (size = SMALLEST; ; size = size * 4 < m->size ? size * 4 : m->size) {
+		cost = map_and_unmap(p, m, size, 2);
+		result(7, "map", p->who, m->layout, per_page(cost.map, size),
+		       "\tmib=%zu", size / MIB);
+		result(7, "unmap", p->who, m->layout, per_page(cost.unmap, size),
+		       "\tmib=%zu", size / MIB);
+		if (size == m->size)
+			break;
+	}
+}
+
+static void row_sizes(void)
+{
+	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
+	const struct peer *p;
+	struct memory m;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(these); i++) {
+		m = memory_full(these[i], largest_window());
+		for (p = next_peer(NULL); p; p = next_peer(p))
+			peer_sizes(p, &m);
+		memory_close(&m);
+	}
+}
+
+/* ---- Row 8: nobody follows ---- */
+
+#define ALONE_FILE	(64 * MIB)
+
+static unsigned char page_buffer[PAGE];
+
+static void alone_fallocate(struct memory *m)
+{
+	grow_bytes(m, 0, m->size);
+}
+
+static void alone_punch(struct memory *m)
+{
+	punch_bytes(m, 0, m->size);
+}
+
+static void alone_touch(struct memory *m)
+{
+	touch(m, 0, m->size);
+}
+
+static void alone_empty(struct memory *m)
+{
+	punch_bytes(m, 0, m->size);
+	settle_memory();
+}
+
+static void alone_write(struct memory *m)
+{
+	size_t at;
+
+	for (at = 0; at < m->size; at += PAGE)
+		if (pwrite(m->fd, page_buffer, PAGE, at) != PAGE)
+			give_up("cannot write to the memfd: %m");
+}
+
+static void alone_read(struct memory *m)
+{
+	size_t at;
+
+	for (at = 0; at < m->size; at += PAGE)
+		if (pread(m->fd, page_buffer, PAGE, at) != PAGE)
+			give_up("cannot read from the memfd: %m");
+}
+
+/* In this order: each finds the file as the one before has left it. */
+static const struct alone {
+	const char *what;	/* NULL: not measured */
+	void (*run)(struct memory *m);
+} alone_steps[] = {
+	{ NULL, alone_empty },
+	{ "fallocate", alone_fallocate },
+	{ "punch", alone_punch },
+	{ NULL, alone_empty },
+	{ "fault, new page", alone_touch },
+	{ NULL, forget_pages },
+	{ "fault, old page", alone_touch },
+	{ "read", alone_read },
+	{ NULL, alone_empty },
+	{ "write, new page", alone_write },
+	{ "write, old page", alone_write },
+};
+
+static void alone_layout(enum layout layout)
+{
+	struct memory m = memory_open(layout, ALONE_FILE);
+	__u64 least[ARRAY_SIZE(alone_steps)] = { 0 }, start;
+	size_t i;
+	int round;
+
+	for (round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < ARRAY_SIZE(alone_steps); i++) {
+			start = now();
+			alone_steps[i].run(&m);
+			keep_least(&least[i], now() - start);
+		}
+	}
+	for (i = 0; i < ARRAY_SIZE(alone_steps); i++)
+		if (alone_steps[i].what)
+			result(8, alone_steps[i].what, "none", layout,
+			       per_page(least[i], m.size), NONE);
+	memory_close(&m);
+}
+
+/*
+ * Before all others: once a file has been followed, it takes ten seconds until the
+ * kernel knows that none is.
+ */
+static void row_alone(void)
+{
+	alone_layout(FRESH);
+	alone_layout(HUGE_FOLIOS);
+}
+
+/* ---- Row 9: a guest's private memory ---- */
+
+#define GUEST_SIZE	(256 * MIB)
+#define GUEST_HOLES	16	/* of 2 MiB, to have a mean */
+
+/* A VM whose private memory at GPA is in @fd, or in a guest_memfd if that is -1. */
+static int guest_create(struct vmm *vm, int fd)
+{
+	struct kvm_create_guest_memfd create = { .size = GUEST_SIZE };
+	void *shared = alloc_shared(GUEST_SIZE / PAGE);
+
+	need(vmm_create(vm, KVM_X86_SW_PROTECTED_VM, 1), "create a VM");
+	if (fd >= 0)
+		need(vmm_enable_memfd_slots(vm), "enable memslots in memfds");
+	else
+		fd = need_call(ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &create),
+			       "create a guest_memfd");
+	need(vmm_set_slot(vm, 1, KVM_MEM_GUEST_MEMFD, GPA, GUEST_SIZE, shared, fd, 0),
+	     "set the memslot");
+	need(vmm_set_private(vm, GPA, GUEST_SIZE, true), "make memory private");
+	return fd;
+}
+
+static __u64 guest_touch(struct vmm *vm)
+{
+	__u64 start = now();
+
+	need(vmm_touch(&vm->vcpu[0], GPA, GUEST_SIZE / PAGE, PAGE, 1),
+	     "have the guest touch its memory");
+	return now() - start;
+}
+
+/* KVM's entries for the guest go, and the file keeps its pages. */
+static void guest_forget(struct vmm *vm)
+{
+	need(vmm_set_private(vm, GPA, GUEST_SIZE, false), "make memory shared");
+	need(vmm_set_private(vm, GPA, GUEST_SIZE, true), "make memory private again");
+}
+
+static __u64 guest_punch(int fd)
+{
+	__u64 start = now();
+	size_t i;
+
+	for (i = 0; i < GUEST_HOLES; i++)
+		need_call(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    2 * i * HUGE, HUGE), "punch the guest's memory");
+	return now() - start;
+}
+
+/* What a touch costs that does not fault is not the fault's. */
+static void guest_rows(const char *who, enum layout layout, int memfd)
+{
+	__u64 first, there, again;
+	struct vmm vm;
+	int fd = guest_create(&vm, memfd);
+
+	first = guest_touch(&vm);
+	guest_forget(&vm);
+	again = guest_touch(&vm);
+	there = guest_touch(&vm);
+	result(9, "fault, new page", who, layout, per_page(first - there, GUEST_SIZE),
+	       NONE);
+	result(9, "fault, old page", who, layout, per_page(again - there, GUEST_SIZE),
+	       NONE);
+	result(9, "punch", who, layout, per_page(guest_punch(fd), GUEST_HOLES * HUGE),
+	       NONE);
+	if (fd != memfd)
+		close(fd);
+	vmm_destroy(&vm);
+}
+
+static void row_guest(void)
+{
+	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
+	struct memory m;
+	size_t i;
+
+	guest_rows("guest_memfd", FRESH, -1);
+	for (i = 0; have_ours && i < ARRAY_SIZE(these); i++) {
+		m = memory_open(these[i], GUEST_SIZE);
+		guest_rows("kvm", these[i], m.fd);
+		memory_close(&m);
+	}
+}
+
+/* ---- Row 10: what a mapping holds, in bytes of kernel memory ---- */
+
+#define HELD_FILE	GIB
+#define HELD_MAPPINGS	2048
+
+/* Free memory and the IOMMU's page tables, whose sum a mapping should not change. */
+static long free_bytes(void)
+{
+	long kib = need(mdma_mem_free(), "read how much memory is free");
+	long tables = need(counter("/proc/vmstat", "nr_iommu_pages"),
+			   "read how much memory the IOMMU's page tables have");
+
+	return kib * KIB + tables * PAGE;
+}
+
+static void held_row(const struct peer *p, struct memory *m, size_t step,
+		     const char *what)
+{
+	size_t at, count = m->size / step;
+	long before, held;
+
+	peer_open(p);
+	before = free_bytes();
+	for (at = 0; at < m->size; at += step)
+		peer_map(p, m, at, at, step);
+	held = before - free_bytes();
+	p->close();
+	printf("10\t%s\t%s\t%s\t%s\t-\tbytes=%.2f\n", what, p->who,
+	       layouts[m->layout].folio, layouts[m->layout].layout,
+	       (double)held / (count > 1 ? count : m->size / PAGE));
+}
+
+static void row_held(void)
+{
+	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
+	const struct peer *p;
+	struct memory m;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(these); i++) {
+		m = memory_full(these[i], HELD_FILE);
+		for (p = next_peer(NULL); p; p = next_peer(p))
+			held_row(p, &m, m.size, "held per page");
+		memory_close(&m);
+	}
+	m = memory_full(FRESH, HELD_MAPPINGS * PAGE);
+	for (p = next_peer(NULL); p; p = next_peer(p))
+		held_row(p, &m, PAGE, "held per mapping");
+	memory_close(&m);
+}
+
+/* ---- ---- */
+
+/* In the order in which they run; see row_alone(). */
+static const struct row {
+	int number, last;
+	void (*run)(void);
+} rows[] = {
+	{ 8, 8, row_alone },
+	{ 1, 2, rows_map },
+	{ 3, 4, rows_punch },
+	{ 5, 5, row_sparse },
+	{ 6, 6, row_consumers },
+	{ 7, 7, row_sizes },
+	{ 9, 9, row_guest },
+	{ 10, 10, row_held },
+};
+
+static bool wanted(const struct row *row, int argc, char **argv)
+{
+	int i, number;
+
+	for (i = 1; i < argc; i++) {
+		number = atoi(argv[i]);
+		if (row->number <= number && number <= row->last)
+			return true;
+	}
+	return argc < 2;
+}
+
+static void find_devices(void)
+{
+	struct space s;
+
+	need(pci_find(NVME_ALIAS, nvme_address, sizeof(nvme_address)),
+	     "find an NVMe controller");
+	need(pci_take(nvme_address), "have vfio-pci drive the NVMe controller");
+	need(space_open(&s, TYPE1), "open a VFIO container");
+	have_ours = ioctl(s.fd, VFIO_CHECK_EXTENSION, VFIO_MAP_MEMFD) == 1;
+	mdma_close_fd(&s.fd);
+}
+
+int main(int argc, char **argv)
+{
+	const struct row *row;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	check_clock();
+	keep_memory_together();
+	find_devices();
+	for (row = rows; row < rows + ARRAY_SIZE(rows); row++)
+		if (wanted(row, argc, argv))
+			row->run();
+	return 0;
+}

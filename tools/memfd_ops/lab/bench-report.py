@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+#
+# bench-report.py DIRECTORY on=FILE off=FILE: from what memfd-ops-bench has printed,
+# on a kernel with CONFIG_MEMFD_OPS, on one without, or on both, to DIRECTORY's
+# results.json, to data for bench.gnuplot, and to tables on the standard output.
+# Exits with 1 if a limit is missed that must be held.
+
+import json
+import os
+import sys
+
+IOMMU = os.environ.get("IOMMU") or "intel"
+OURS = ("mdev", "vfio", "iommufd")
+COLUMNS = (("4k", "fresh"), ("4k", "interleaved"), ("2m", "fresh"))
+FRESH, INTERLEAVED, HUGE = COLUMNS
+NAMES = {FRESH: "4 KiB fresh", INTERLEAVED: "4 KiB interleaved", HUGE: "2 MiB"}
+
+
+def number(text):
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+def read(config, path):
+    """The results of one boot. Whatever else is in there is an error."""
+    results = []
+    with open(path, encoding="ascii") as file:
+        for line in file:
+            fields = line.rstrip("\n").split("\t")
+            if len(fields) < 6:
+                sys.exit(f"{path}: {line.rstrip()}")
+            row, what, who, folio, layout, value = fields[:6]
+            result = {"row": int(row), "what": what, "who": who, "folio": folio,
+                      "layout": layout, "config": config, "iommu": IOMMU}
+            if value != "-":
+                result["insns_per_page"] = float(value)
+            for field in fields[6:]:
+                key, _, text = field.partition("=")
+                result[key] = number(text)
+            results.append(result)
+    return results
+
+
+class Results:
+    def __init__(self, results):
+        self.all = results
+
+    def find(self, column=None, **keys):
+        """What has these keys; config is "on" where there is such a boot."""
+        if column:
+            keys["folio"], keys["layout"] = column
+        if "config" not in keys:
+            keys["config"] = self.all[0]["config"]
+        return [r for r in self.all
+                if all(r.get(key) == value for key, value in keys.items())]
+
+    def least(self, column, **keys):
+        """The floor is the cheapest of the ways to do it."""
+        values = [r["insns_per_page"] for r in self.find(column, **keys)]
+        return min(values, default=None)
+
+    def floor(self, row, column):
+        values = [r["insns_per_page"] for r in self.find(column, row=row)
+                  if r["who"].startswith("floor")]
+        return min(values, default=None)
+
+    def base(self, r):
+        """What a result is compared with in the table: see BASES."""
+        column = (r["folio"], r["layout"])
+        same = {"row": r["row"], "what": r["what"]}
+        if r["row"] in (1, 2):
+            return self.floor(r["row"], column)
+        if r["row"] == 3:
+            return self.least(column, who="none", ptes=r["ptes"], **same)
+        if r["row"] == 4:
+            return self.least(column, who="none", **same)
+        if r["row"] == 5:
+            return self.least(column, row=5, what="map dense", who=r["who"])
+        if r["row"] == 6:
+            return self.least(column, who=r["who"], windows=r["windows"], consumers=1,
+                              **same)
+        if r["row"] == 7:
+            return self.least(column, who=r["who"], mib=64, **same)
+        if r["row"] == 8:
+            return self.least(column, config="off", **same)
+        if r["row"] == 9:
+            return self.least(FRESH, who="guest_memfd", **same)
+        return None
+
+
+BASES = """\
+Instructions per 4 KiB page, and how many times as much that is as, in rows
+  1, 2  the floor: the cheapest of the ways to make the bare calls
+  3, 4  the same with a file that nobody has mapped
+  5     16 MiB in one piece
+  6     one consumer
+  7     64 MiB
+  8     a kernel without CONFIG_MEMFD_OPS
+  9     guest_memfd
+Row 10: bytes of kernel memory, beyond the IOMMU's page tables.
+"""
+
+
+def label(r):
+    text = r["what"]
+    if "ptes" in r:
+        text += ", mmapped" if r["ptes"] else ", not mmapped"
+    if "consumers" in r:
+        text += f", {r['consumers']} {r['windows']}"
+    if "mib" in r:
+        text += f", {r['mib']} MiB"
+    return text
+
+
+def cells(results, r):
+    if r is None:
+        return " " * 18
+    value = r.get("insns_per_page", r.get("bytes"))
+    base = results.base(r)
+    ratio = value / base if base else 0
+    digits = 1 if abs(value) >= 10 else 2
+    text = f"{ratio:.{2 if ratio < 100 else 0}f}x" if base else ""
+    return f"{value:>11.{digits}f}{text:>7}"
+
+
+def table(results):
+    lines = {}  # by what and who, in the order of what
+    for r in results.find():
+        what = lines.setdefault((r["row"], label(r)), {})
+        what.setdefault(r["who"], {})[r["folio"], r["layout"]] = r
+    print(BASES)
+    print(f"{'row':<4}{'what':<32}{'who':<12}" +
+          "".join(f"{NAMES[column]:>18}" for column in COLUMNS))
+    last = None
+    for (row, what), peers in sorted(lines.items(), key=lambda item: item[0][0]):
+        if row != last:
+            print()
+        last = row
+        for who, columns in peers.items():
+            text = "".join(cells(results, columns.get(column)) for column in COLUMNS)
+            print(f"{row:<4}{what:<32}{who:<12}{text.rstrip()}")
+    print()
+
+
+class Limits:
+    def __init__(self, results):
+        self.results = results
+        self.missed = 0
+
+    def check(self, row, kind, text, limit, values):
+        """The worst of the values; None among them is one that was not measured."""
+        values = [value for value in values if value is not None]
+        if not values:
+            return
+        have = max(values)
+        held = have <= limit
+        self.missed += kind == "must" and not held
+        print(f"{row:<4}{kind:<6}{text:<52}{limit:>8g}{have:>9.3f}  "
+              f"{'ok' if held else 'OVER'}")
+
+    def ours(self, column, **keys):
+        return [r for r in self.results.find(column, **keys) if r["who"] in OURS]
+
+    def ratios(self, column, base=None, **keys):
+        """To @base, or to what the table compares with."""
+        for r in self.ours(column, **keys):
+            by = base or self.results.base(r)
+            yield r["insns_per_page"] / by if by else None
+
+    def values(self, column, key="insns_per_page", **keys):
+        return [r[key] for r in self.ours(column, **keys)]
+
+
+def limits_map(limits):
+    for row, what, musts, aims in ((1, "map", (.8, .9, 3), (1.1, 1.1, 1.2)),
+                                   (2, "unmap", (.5, .5, 2), (1.1, 1.1, 1.2))):
+        for column, must, aim in zip(COLUMNS, musts, aims):
+            name = f"{what}, {NAMES[column]}"
+            if column == HUGE:
+                limits.check(row, "must", f"{name}: instructions per 4 KiB", must,
+                             limits.values(column, row=row))
+            else:
+                peer = limits.results.least(column, row=row, who="iommufd-pin")
+                limits.check(row, "must", f"{name} / iommufd by address", must,
+                             limits.ratios(column, peer, row=row))
+            limits.check(row, "aim", f"{name} / floor", aim,
+                         limits.ratios(column, row=row))
+
+
+def limits_files(limits):
+    for what, column in [("punch", column) for column in COLUMNS] + \
+                        [("punch whole folios", HUGE)]:
+        for kind, limit in (("must", 1.25), ("aim", 1.1)):
+            limits.check(3, kind, f"{what}, {NAMES[column]} / unmapped file", limit,
+                         limits.ratios(column, row=3, what=what))
+    for column in (FRESH, HUGE):
+        limits.check(5, "must", f"map sparse, {NAMES[column]} / dense", 1.1,
+                     limits.ratios(column, row=5, what="map sparse"))
+    for what in ("punch", "fallocate"):
+        limits.check(6, "must", f"{what}, 256 disjoint consumers / one", 1.2,
+                     limits.ratios(FRESH, row=6, what=what, windows="disjoint",
+                                   consumers=256))
+
+
+def limits_sizes(limits):
+    results = limits.results
+    largest = max((r["mib"] for r in results.find(row=7)), default=None)
+    for column in (FRESH, HUGE):
+        for what in ("map", "unmap"):
+            limits.check(7, "must", f"{what}, {NAMES[column]}: {largest} MiB / 64 MiB",
+                         1.1, limits.ratios(column, row=7, what=what, mib=largest))
+        # Row 7's windows are in a file as large as the largest, row 2's fills its own.
+        whole = results.least(column, row=2, who="iommufd")
+        if whole:
+            limits.check(7, "aim", f"unmap, {NAMES[column]}: 64 of {largest} MiB / row 2",
+                         1.1, limits.ratios(column, whole, row=7, what="unmap", mib=64))
+
+
+def limits_alone(limits):
+    results = limits.results
+    for r in results.find(row=8, config="on"):
+        base = results.base(r)
+        name = f"{r['what']}, {NAMES[r['folio'], r['layout']]}"
+        limits.check(8, "must", f"{name} / CONFIG_MEMFD_OPS=n", 1.005,
+                     [r["insns_per_page"] / base if base else None])
+
+
+def limits_guest(limits):
+    for what, column, limit in (("fault, new page", FRESH, 1),
+                                ("fault, old page", FRESH, 1),
+                                ("fault, old page", HUGE, .01)):
+        limits.check(9, "must", f"{what}, {NAMES[column]} / guest_memfd", limit,
+                     [r["insns_per_page"] / limits.results.base(r) for r in
+                      limits.results.find(column, row=9, who="kvm", what=what)])
+
+
+def limits_held(limits):
+    # Less than half a byte is a few pages of noise in a GiB.
+    for column in (FRESH, HUGE):
+        limits.check(10, "must", f"bytes held per page, {NAMES[column]}", .5,
+                     limits.values(column, "bytes", row=10, what="held per page"))
+    limits.check(10, "must", "bytes held per mapping", 1024,
+                 limits.values(FRESH, "bytes", row=10, what="held per mapping"))
+
+
+def check_limits(results):
+    limits = Limits(results)
+    print(f"{'row':<4}{'':<6}{'limit, for the worst of ours':<52}{'at most':>8}"
+          f"{'have':>9}\n")
+    for check in (limits_map, limits_files, limits_sizes, limits_alone, limits_guest,
+                  limits_held):
+        check(limits)
+    print()
+    return limits.missed
+
+
+def write_curves(results, directory):
+    """For each curve of bench.gnuplot its points, in DIRECTORY."""
+    curves = {}
+    for r in results.find(row=7, what="map"):
+        curves.setdefault(f"map-{r['folio']}-{r['who']}", []).append(
+            (r["mib"], r["insns_per_page"]))
+    for r in results.find(row=6, who="iommufd"):
+        curves.setdefault(f"{r['what']}-{r['windows']}", []).append(
+            (r["consumers"], r["insns_per_page"]))
+    for name, points in curves.items():
+        with open(os.path.join(directory, f"{name}.dat"), "w", encoding="ascii") as file:
+            file.writelines(f"{x} {y}\n" for x, y in points)
+
+
+def main(directory, *boots):
+    results = []
+    for boot in boots:
+        results += read(*boot.split("=", 1))
+    if not results:
+        sys.exit("there are no results")
+    with open(os.path.join(directory, "results.json"), "w", encoding="ascii") as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")
+    results = Results(results)
+    write_curves(results, directory)
+    table(results)
+    # The limits are for VT-d.
+    if results.find(config="on") and IOMMU == "intel":
+        missed = check_limits(results)
+        if missed:
+            print(f"bench: {missed} limit(s) missed that must be held")
+            sys.exit(1)
+    print("bench: PASS")
+
+
+main(*sys.argv[1:])
