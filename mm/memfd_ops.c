@@ -1070,6 +1070,9 @@ static struct folio *shmem_swap_in(struct inode *inode, pgoff_t index)
 	return error ? ERR_PTR(error) : folio;
 }
 
+/* How often a page in movable memory is tried to be moved, a jiffy apart */
+#define SHMEM_MOVE_TRIES	10
+
 /* Is the folio in memory that must stay movable? That is no place to hold it. */
 static bool shmem_must_move(struct folio *folio)
 {
@@ -1078,7 +1081,10 @@ static bool shmem_must_move(struct folio *folio)
 	return !folio_is_longterm_pinnable(folio);
 }
 
-/* Move it, as pinning would; drops a reference. Returns -EAGAIN to look again. */
+/*
+ * Move it, as pinning would; drops a reference. Returns -EAGAIN to look again, or
+ * -EBUSY if somebody else has a reference, be it for a moment.
+ */
 static int shmem_move_folio(struct folio *folio)
 {
 	struct migration_target_control mtc = {
@@ -1108,7 +1114,7 @@ static int shmem_move_folio(struct folio *folio)
 	if (!left)
 		return -EAGAIN;
 	putback_movable_pages(&folios);
-	return -ENOMEM;
+	return -EBUSY;
 }
 
 /*
@@ -1235,6 +1241,7 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 	bool hold = flags & MEMFD_PFN_FILL && memfd_is_holder(mn);
 	struct inode *inode = file_inode(mn->file);
 	struct folio *folio;
+	int tries = 0;
 
 	*index = max(*index, mn->window.start);
 	end = min(end, mn->window.last + 1);
@@ -1246,6 +1253,15 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 		if (flags & MEMFD_PFN_FILL && fatal_signal_pending(current))
 			return -EINTR;
 		folio = shmem_wait_folio(inode, index, flags, hold);
+		/*
+		 * Who faults the page in, or looks it up, has soon let go of it.
+		 * Who has not, keeps it where it is, with this consumer or without.
+		 */
+		if (folio == ERR_PTR(-EBUSY)) {
+			hold = ++tries < SHMEM_MOVE_TRIES;
+			schedule_timeout_killable(1);
+			continue;
+		}
 		/* -EAGAIN: look again from *index */
 		if (IS_ERR(folio) && PTR_ERR(folio) != -EAGAIN)
 			return PTR_ERR(folio);

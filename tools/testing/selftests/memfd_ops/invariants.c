@@ -523,7 +523,9 @@ TEST_F_TIMEOUT(invariants, i7_clean_leaving, 180)
 			break;
 		}
 		EXPECT_EQ(0, consumers_of(r->fd));
-		/* nothing holds the pages, and reclaim may look at them */
+		/* nothing holds the pages; they are mapped again, to be found */
+		for (i = 0; i < 16; i++)
+			EXPECT_TRUE(filled(at(r, i), i));
 		EXPECT_EQ(0, madvise(r->mem, 16 * PAGE, MADV_PAGEOUT));
 		EXPECT_EQ(0, in_core_pages(r->mem, 16));
 		for (i = 0; i < 16; i++)
