@@ -24,6 +24,9 @@ check:
 lint:
 	@$(LAB)/lint.sh
 
+model:
+	@$(LAB)/model.sh
+
 apply:
 	@$(LAB)/apply.sh
 
@@ -36,4 +39,4 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench demo run shell check lint apply unapply clean distclean
+.PHONY: help bench demo run shell check lint model apply unapply clean distclean

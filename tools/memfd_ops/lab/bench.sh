@@ -15,6 +15,7 @@ esac
 [ "${IOMMU:=intel}" != none ] || die "there is nothing to measure with IOMMU=none"
 export IOMMU
 
+"$LAB/setup.sh"
 "$LAB/setup.sh" gnuplot-nox
 
 bench=$OUT/bench

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# setup.sh [PACKAGE]...: install what the lab needs and what is named, if missing.
+# setup.sh [PACKAGE...]: install those that are missing of these packages, or of
+# those that it takes to build kernels and boot them.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -15,9 +16,11 @@ packages=(
 	sparse shellcheck			# make lint
 )
 
-packages+=("$@")
-
-[ "$(uname -m)" = x86_64 ] || die "the lab builds and boots x86_64 kernels, on x86_64 alone"
+if [ $# -gt 0 ]; then
+	packages=("$@")
+elif [ "$(uname -m)" != x86_64 ]; then
+	die "the lab builds and boots x86_64 kernels, on x86_64 alone"
+fi
 command -v dpkg-query >/dev/null ||
 	die "not a Debian system; install by hand what Debian calls: ${packages[*]}"
 

@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Check the model, Documentation/mm/memfd_ops.pml: spin must find nothing wrong when it
+# has seen all of it, no part of it may be out of reach, and each mistake in its list
+# must break the invariant that the list names.
+
+. "$(dirname "$0")/lib.sh"
+
+"$LAB/setup.sh" spin gcc libc6-dev
+lock
+
+model=$TOP/Documentation/mm/memfd_ops.pml
+pml=$(basename "$model")
+work=$OUT/model
+failed=0
+
+# verify MISTAKE GCC-OPTION PAN-OPTION: what the verifier says is left in $work/out.
+# -m and MEMLIM are more than is needed: a search that gets there is not complete.
+verify() (
+	rm -rf "$work"
+	mkdir -p "$work"
+	cd "$work"
+	cp "$model" .
+	spin -DMISTAKE="$1" -a "$pml"
+	gcc "$2" -w -DSAFETY -DCOLLAPSE -DMEMLIM=8192 pan.c -o pan
+	./pan -m4000000 "$3" | tee out
+)
+
+# The invariant that was broken, or else what the verifier says; nothing if all is well.
+broken() {
+	local invariant
+
+	invariant=$(cd "$work" && spin -DMISTAKE="$1" -t "$pml" 2>&1 |
+		sed -n 's/.*text of failed assertion.*(\(I[0-9]\)==0).*/\1/p')
+	[ -n "$invariant" ] && echo "$invariant" ||
+		grep -m 1 -E '^pan:[0-9]|^error|not completed' "$work/out" || true
+}
+
+# The lines that no process comes to, other than those that are there for a mistake.
+unreached() {
+	local line
+
+	(cd "$work" && ./pan -d) | awk '
+		/^unreached in proctype/ { process = $4 }
+		/^\t.*\.pml:[0-9]+, state / { missed[process, $3 + 0] = 1 }
+		/^proctype/ { process = $2 }
+		/^\tstate/ && match($0, /\.pml:[0-9]+/) {
+			line = substr($0, RSTART + 5, RLENGTH - 5)
+			lines[line] = lines[line] || !((process, $2) in missed)
+		}
+		END { for (line in lines) if (!lines[line]) print line }
+		' "$work/out" - | sort -n |
+	while read -r line; do
+		sed -n "$line{/mistake(/!s/^/$pml:$line: /p}" "$model"
+	done
+}
+
+# report MISTAKE START VERDICT
+report() {
+	local states
+
+	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored$/\1/p' "$work/out")
+	printf '%-20s %10s %5s s  %s\n' "$1" "$states" $((SECONDS - $2)) "$3"
+}
+
+printf '%-20s %10s %7s  %s\n' mistake states time verdict
+start=$SECONDS
+phase model verify none -O2 -w26
+wrong=$(broken none)
+verdict='holds in all of them'
+if [ -n "$wrong" ]; then
+	verdict="FAILED: $wrong; how: cd $work && spin -t -p $pml"
+	failed=1
+else
+	wrong=$(unreached)
+	if [ -n "$wrong" ]; then
+		verdict='FAILED: nobody comes to the lines below'
+		failed=1
+	fi
+fi
+report none $start "$verdict"
+[ -z "$wrong" ] || printf '%s\n' "$wrong"
+[ $failed -eq 0 ] || exit 1
+
+while read -r mistake invariant; do
+	start=$SECONDS
+	verify "$mistake" -O0 -w22 >"$LOGS/model-mistake.log" 2>&1 ||
+		die "$mistake: see $LOGS/model-mistake.log"
+	wrong=$(broken "$mistake")
+	verdict="breaks $invariant"
+	if [ "$wrong" != "$invariant" ]; then
+		verdict="FAILED: should break $invariant; did: ${wrong:-nothing}"
+		failed=1
+	fi
+	report "$mistake" $start "$verdict"
+done < <(sed -n 's,^\t\([a-z_]*\)\,*\t*/\* \(I[0-9]\).*,\1 \2,p' "$model")
+
+[ $failed -eq 0 ] || exit 1
+echo 'model: PASS'
