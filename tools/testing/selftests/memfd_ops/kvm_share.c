@@ -515,6 +515,11 @@ static void conversions(struct __test_metadata *_metadata, struct share *s, __u3
 	ASSERT_EQ(0, grow(s->r.fd, 0, HUGE_PAGES));
 	ASSERT_EQ(0, guest_fill(&s->vm, 0, gpa_of(AREA_FIRST - 2), GUARD_SEED));
 	ASSERT_EQ(0, guest_fill(&s->vm, 0, gpa_of(AREA_FIRST + AREA + 1), GUARD_SEED + 1));
+	/* the first hole splits the huge folio: the device is without it for a moment */
+	if (s->huge) {
+		to_shared(_metadata, &c, AREA_FIRST, 1);
+		to_private(_metadata, &c, AREA_FIRST, 1);
+	}
 	ASSERT_EQ(0, pthread_create(&c.thread, NULL, traffic, &c));
 
 	for (round = 0; (round < ROUNDS || c.copies < COPIES) && !c.wrong &&
