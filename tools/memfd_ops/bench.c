@@ -118,6 +118,9 @@ static void keep_memory_together(void)
 {
 	need(mdma_write_file("/proc/sys/vm/percpu_pagelist_high_fraction", "1000000"),
 	     "shorten the CPU's lists of pages");
+	/* khugepaged would look at us every ten seconds, in the middle of something */
+	need(mdma_write_file("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan",
+			     "1"), "keep khugepaged from scanning");
 }
 
 /* ... nor in batches, on the way to the lists that reclaim looks through. */
