@@ -62,9 +62,10 @@ esac
 # The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
 truncate -s 64M "$work/disk"
 
-# Memory that must stay movable, for the tests of what may not be there.
+# Memory that must stay movable, for the tests of what may not be there; and what is
+# free is poisoned, and looked at when it is used again.
 append=
-[ "$kind" != check ] || append="movablecore=512M "
+[ "$kind" != check ] || append="movablecore=512M page_poison=1 "
 
 # The IOMMU comes before the devices that it translates for.
 case ${IOMMU:=intel} in

@@ -80,7 +80,7 @@ complaints() {
 		-e 'possible (circular|recursive) locking|INFO: possible|inconsistent lock' \
 		-e 'suspicious RCU|sleeping function|scheduling while atomic|held lock' \
 		-e 'rcu: INFO|INFO: task .* blocked|soft lockup|hard LOCKUP|unregister_netdevice' \
-		-e '(list_add|list_del) corruption|refcount_t:|Bad page|bad: scheduling' \
+		-e '(list_add|list_del) corruption|refcount_t:|Bad page|bad: scheduling|pagealloc: ' \
 		-e 'kmemleak: .*new suspected' \
 		"$1"
 }

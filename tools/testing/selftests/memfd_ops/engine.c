@@ -479,6 +479,48 @@ TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
 	}
 }
 
+/*
+ * The pages that a copy goes to are taken away while it runs, and given to others
+ * at once, at other IOVAs. Nothing of it lands there. (Nor in free memory: that is
+ * poisoned, and the kernel would complain.)
+ */
+TEST_F_TIMEOUT(engine, reused_meanwhile, 180)
+{
+	const size_t pages = 8, to = 20, next = 40, room = 20;
+	struct mdma *m = &self->r.dev[0];
+	struct timespec delay = { };
+	size_t i, j, reused = 0, round;
+	struct rig *r = &self->r;
+	__u64 old[pages], new;
+
+	ASSERT_EQ(0, grow(r->fd, 0, pages));
+	for (i = 0; i < pages; i++)
+		fill(at(r, i), i);
+	for (round = 0; round < 4; round++) {
+		ASSERT_EQ(0, grow(r->fd, to, pages));
+		for (i = 0; i < pages; i++)
+			old[i] = pfn_of(at(r, to + i));
+		ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, to), pages * PAGE));
+		/* within the first transfer, or not: one takes 100 ms */
+		delay.tv_nsec = round * 45 * 1000 * 1000;
+		nanosleep(&delay, NULL);
+		ASSERT_EQ(0, punch(r->fd, to, pages));
+		ASSERT_EQ(0, grow(r->fd, next, room));
+		for (i = 0; i < room; i++) {
+			fill(at(r, next + i), 100 + i);
+			new = pfn_of(at(r, next + i));
+			for (j = 0; j < pages; j++)
+				reused += new == old[j];
+		}
+		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(m));
+		for (i = 0; i < room; i++)
+			EXPECT_TRUE(filled(at(r, next + i), 100 + i));
+		ASSERT_EQ(0, punch(r->fd, next, room));
+	}
+	note("%zu of %zu pages were in use again", reused, 4 * pages);
+	EXPECT_LT(0, reused);
+}
+
 TEST_F_TIMEOUT(engine, reset, 120)
 {
 	struct mdma *m = &self->r.dev[0];

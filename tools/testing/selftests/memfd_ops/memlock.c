@@ -45,12 +45,6 @@ static int limit_memlock(rlim_t pages)
 	return syscall(SYS_capset, &header, data) ? -errno : 0;
 }
 
-/* Pages pinned for this process, as everybody can see */
-static long pinned(void)
-{
-	return counter("/proc/self/status", "VmPin") / (long)(PAGE / 1024);
-}
-
 TEST_F_TIMEOUT(memlock, counts_what_is_there, 60)
 {
 	struct rig *r = &self->r;

@@ -591,6 +591,12 @@ static inline long counter(const char *path, const char *name)
 	return found;
 }
 
+/* Pages pinned for this process, as everybody can see */
+static inline long pinned(void)
+{
+	return counter("/proc/self/status", "VmPin") / (long)(PAGE / 1024);
+}
+
 /* Leave freed memory behind that is not zero. */
 static inline void dirty_free_memory(size_t size)
 {

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a process may map is what the descriptors that it holds allow, whoever made
+ * them, whatever it was or becomes; and what it may hold is its own limit.
+ */
+#include "test_util.h"
+#include "../kselftest_harness.h"
+
+#include <linux/capability.h>
+#include <sys/resource.h>
+
+#define PAGES	256
+#define LIMIT	16UL
+#define NOBODY	65534
+
+FIXTURE(rights)
+{
+	struct rig r;
+};
+
+FIXTURE_SETUP(rights)
+{
+	ASSERT_EQ(0, rig_setup(&self->r, PAGES));
+}
+
+FIXTURE_TEARDOWN(rights)
+{
+	rig_teardown(&self->r);
+}
+
+/* Another descriptor of the same file, with less rights */
+static int reopen(int fd, int flags)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC);
+}
+
+static int limit_memlock(rlim_t pages)
+{
+	struct rlimit limit = { .rlim_cur = pages * PAGE, .rlim_max = pages * PAGE };
+
+	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : 0;
+}
+
+/* With CAP_IPC_LOCK among those in effect, or not */
+static int set_ipc_lock(bool effective)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return -errno;
+	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+	if (effective)
+		data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective |= CAP_TO_MASK(CAP_IPC_LOCK);
+	return syscall(SYS_capset, &header, data) ? -errno : 0;
+}
+
+static int map_flags(struct rig *r, int fd, __u32 flags)
+{
+	struct mdma *m = &r->dev[0];
+	int ret = mdma_map(m, fd, 0, iova_of(m, 0), PAGES * PAGE, flags);
+
+	if (!ret)
+		mdma_unmap_all(m);
+	return ret;
+}
+
+/* In a process of its own, whose exit status says which line was wrong. */
+#define IN_CHILD(...) do {						\
+	pid_t _pid = fork();						\
+	int _status = -1;						\
+									\
+	ASSERT_LE(0, _pid);						\
+	if (!_pid) {							\
+		__VA_ARGS__;						\
+		_exit(0);						\
+	}								\
+	ASSERT_EQ(_pid, waitpid(_pid, &_status, 0));			\
+	EXPECT_EQ(0, _status);						\
+} while (0)
+
+#define MUST(what) do {							\
+	if (!(what)) {							\
+		note("line %d: not so: %s (errno %d)", __LINE__, #what, errno);	\
+		_exit(1);						\
+	}								\
+} while (0)
+
+/* An ordinary user who is handed a device and a descriptor has these, no more. */
+TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
+{
+	struct rig *r = &self->r;
+	int ro, wo, path;
+
+	ASSERT_EQ(0, grow(r->fd, 0, 4));
+	ro = reopen(r->fd, O_RDONLY);
+	wo = reopen(r->fd, O_WRONLY);
+	path = reopen(r->fd, O_PATH);
+	ASSERT_LE(0, ro);
+	ASSERT_LE(0, wo);
+	ASSERT_LE(0, path);
+	/* who may not open it again either */
+	ASSERT_EQ(0, fchmod(r->fd, 0600));
+
+	IN_CHILD(
+		close(r->fd);
+		MUST(!munmap(r->mem, PAGES * PAGE));
+		MUST(!setgid(NOBODY) && !setuid(NOBODY));
+		MUST(set_ipc_lock(true) == -EPERM);
+		MUST(reopen(ro, O_RDWR) < 0 && errno == EACCES);
+
+		MUST(map_flags(r, ro, MDMA_RW) == -EACCES);
+		MUST(map_flags(r, ro, VFIO_MDMA_MAP_FLAG_WRITE) == -EACCES);
+		MUST(map_flags(r, ro, VFIO_MDMA_MAP_FLAG_READ) == 0);
+		/* VT-d lets a device read what it may write */
+		MUST(map_flags(r, wo, VFIO_MDMA_MAP_FLAG_WRITE) == -EACCES);
+		MUST(map_flags(r, wo, VFIO_MDMA_MAP_FLAG_READ) == -EACCES);
+		MUST(map_flags(r, path, VFIO_MDMA_MAP_FLAG_READ) == -EBADF);
+		/* nor does it hold more than it may lock */
+		MUST(!limit_memlock(LIMIT));
+		MUST(mdma_map(&r->dev[0], ro, 0, iova_of(&r->dev[0], 0), PAGES * PAGE,
+			      VFIO_MDMA_MAP_FLAG_READ) == 0);
+		MUST(pinned() == 4);
+	);
+	/* what it left mapped can be read, and not written */
+	EXPECT_EQ(4, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(0, grow(r->fd, 4, LIMIT - 4));
+	EXPECT_EQ(-EDQUOT, grow(r->fd, LIMIT, 1));
+	EXPECT_EQ(LIMIT, allocated(r->fd));
+	close(ro);
+	close(wo);
+	close(path);
+}
+
+/* To be root in a user namespace of one's own lifts no limit. */
+TEST_F_TIMEOUT(rights, user_namespace, 60)
+{
+	struct rig *r = &self->r;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	IN_CHILD(
+		MUST(!limit_memlock(LIMIT));
+		MUST(!setgid(NOBODY) && !setuid(NOBODY));
+		MUST(!unshare(CLONE_NEWUSER));
+		/* it has the capability, there */
+		MUST(!set_ipc_lock(true));
+		MUST(rig_map(r, 0, 0, PAGES) == -ENOMEM);
+		MUST(pinned() == 0);
+		MUST(!punch(r->fd, 0, 1));
+		MUST(!rig_map(r, 0, 0, PAGES));
+		MUST(pinned() == LIMIT);
+	);
+	EXPECT_EQ(-EDQUOT, grow(r->fd, 0, 1));
+}
+
+/*
+ * What holds for a mapping is what held for who asked, when it did: another's
+ * privilege, or one that comes or goes later, makes no difference.
+ */
+TEST_F_TIMEOUT(rights, privilege_comes_and_goes, 60)
+{
+	struct rig *r = &self->r;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	IN_CHILD(
+		MUST(!set_ipc_lock(false));
+		MUST(!limit_memlock(LIMIT));
+		MUST(!rig_map(r, 0, 0, PAGES));
+		MUST(!set_ipc_lock(true));
+		MUST(grow(r->fd, LIMIT, 1) == -EDQUOT);
+		MUST(!limit_memlock(2 * LIMIT));
+		MUST(grow(r->fd, LIMIT, 1) == -EDQUOT);
+		/* in place of it, and with the privilege */
+		MUST(mdma_unmap_all(&r->dev[0]) == PAGES * PAGE);
+		MUST(!limit_memlock(0));
+		MUST(!rig_map(r, 0, 0, PAGES));
+		MUST(!set_ipc_lock(false));
+		MUST(!setgid(NOBODY) && !setuid(NOBODY));
+		MUST(!grow(r->fd, LIMIT, 1));
+		MUST(pinned() == LIMIT + 1);
+		/* but not for another mapping */
+		MUST(rig_map(r, 1, 0, 1) == -ENOMEM);
+	);
+	EXPECT_EQ(LIMIT + 1, rig_reachable(r, 0, 0, PAGES));
+}
+
+/* Whose file it was does not matter; who maps it pays. */
+TEST_F_TIMEOUT(rights, creator_is_gone, 60)
+{
+	struct rig *r = &self->r;
+	struct mdma *m = &r->dev[0];
+	unsigned char *mem;
+	int fd, made[2], status;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(made));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		MUST(!setgid(NOBODY) && !setuid(NOBODY));
+		fd = memfd_create("orphan", MFD_CLOEXEC);
+		MUST(fd >= 0 && !ftruncate(fd, PAGES * PAGE) && !grow(fd, 3, 5));
+		MUST(write(made[1], &fd, sizeof(fd)) == sizeof(fd));
+		for (;;)
+			pause();
+	}
+	close(made[1]);
+	ASSERT_EQ(sizeof(fd), read(made[0], &fd, sizeof(fd)));
+	close(made[0]);
+	fd = syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, pid, 0), fd, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	mem = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, mdma_map(m, fd, 0, iova_of(m, 0), PAGES * PAGE, MDMA_RW));
+	EXPECT_EQ(5, pinned());
+	mem[100 * PAGE] = 1;
+	EXPECT_EQ(6, pinned());
+	EXPECT_EQ(0, differences(m, iova_of(m, 0), fd, mem, 0, PAGES));
+	EXPECT_EQ(PAGES * PAGE, mdma_unmap_all(m));
+	EXPECT_EQ(0, pinned());
+	munmap(mem, PAGES * PAGE);
+	close(fd);
+}
+
+struct killed {
+	struct rig *r;
+	int ready;
+};
+
+static __attribute__((noreturn)) int maps_and_waits(void *arg)
+{
+	struct killed *k = arg;
+
+	if (!mdma_open_group(&k->r->dev[0]) && !rig_map(k->r, 0, 0, PAGES))
+		(void)!write(k->ready, "!", 1);
+	for (;;)
+		pause();
+}
+
+/*
+ * Killed, with the only descriptors of the device: what was charged to its memory,
+ * which lives on in another process, is given back.
+ */
+TEST_F_TIMEOUT(rights, killed, 60)
+{
+	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
+	struct rig *r = &self->r;
+	struct killed k = { .r = r };
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, pipe(ready));
+	k.ready = ready[1];
+	mdma_close(&r->dev[0]);
+	ASSERT_EQ(0, pinned());
+	/* the same memory, but descriptors of its own */
+	pid = clone(maps_and_waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, &k);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	EXPECT_EQ(LIMIT, pinned());
+	EXPECT_EQ(1, consumers_of(r->fd));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	r->dev[0].container = r->dev[0].group = r->dev[0].fd = -1;
+
+	EXPECT_EQ(0, pinned());
+	EXPECT_EQ(0, consumers_of(r->fd));
+	close(ready[0]);
+	close(ready[1]);
+}
+
+TEST_HARNESS_MAIN
