@@ -140,23 +140,32 @@ static inline int mdma_available(void)
 	return ret ? ret : atoi(text);
 }
 
-static inline int mdma_create(struct mdma *m)
+/* @uuid begins with MDMA_UUID. */
+static inline int mdma_create_uuid(struct mdma *m, const char *uuid)
 {
-	char path[PATH_MAX], uuid[37];
+	char path[PATH_MAX];
 	int ret;
 
 	ret = mdma_type(path, sizeof(path) - 32);
 	if (ret)
 		return ret;
+	strcat(path, "/create");
+	ret = mdma_write_file(path, uuid);
+	if (!ret)
+		snprintf(m->uuid, sizeof(m->uuid), "%s", uuid);
+	return ret;
+}
+
+static inline int mdma_create(struct mdma *m)
+{
+	char uuid[37];
+	int ret;
+
 	ret = mdma_read_file("/proc/sys/kernel/random/uuid", uuid, sizeof(uuid));
 	if (ret)
 		return ret;
 	memcpy(uuid, MDMA_UUID, strlen(MDMA_UUID));
-	strcat(path, "/create");
-	ret = mdma_write_file(path, uuid);
-	if (!ret)
-		strcpy(m->uuid, uuid);
-	return ret;
+	return mdma_create_uuid(m, uuid);
 }
 
 static inline int mdma_remove_uuid(const char *uuid)
