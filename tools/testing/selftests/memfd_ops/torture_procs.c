@@ -352,6 +352,9 @@ static bool is_refusal(struct device *d, int ret)
 		return true;
 	case EUSERS:
 		return d->kind == MDMA;
+	case EAGAIN:
+		/* who takes its driver away has it locked */
+		return d->kind == NVME;
 	case EINVAL:
 		/* how a character device says that another one is open */
 		return d->vdev.fd >= 0 && d->space.way == IOMMUFD;
