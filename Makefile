@@ -5,7 +5,7 @@
 
 LAB := tools/memfd_ops/lab
 
-export ACCEL BASE_CONFIG FILES IOMMU J KDIR MEM ROWS T TIMEOUT
+export ACCEL BASE_CONFIG FILES IOMMU J KDIR MEM ROWS SAN SEED T TIMEOUT
 # Exactly what was typed: make would expand the $ in it.
 export LAB_CMD := $(value CMD)
 
@@ -18,8 +18,8 @@ demo run shell:
 bench:
 	@$(LAB)/bench.sh
 
-check:
-	@$(LAB)/check.sh
+check torture:
+	@$(LAB)/check.sh $@
 
 lint:
 	@$(LAB)/lint.sh
@@ -39,4 +39,4 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench demo run shell check lint model apply unapply clean distclean
+.PHONY: help bench demo run shell check torture lint model apply unapply clean distclean

@@ -66,7 +66,7 @@ truncate -s 64M "$work/disk"
 # free is poisoned, and looked at when it is used again.
 # Whether timer interrupts come is not tested: on a busy machine they come late.
 append="no_timer_check "
-[ "$kind" != check ] || append+="movablecore=512M page_poison=1 "
+! is_debug_kernel "$kind" || append+="movablecore=512M page_poison=1 "
 
 # The IOMMU comes before the devices that it translates for.
 case ${IOMMU:=intel} in

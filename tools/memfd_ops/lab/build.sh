@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh demo|check|off: the tree, that kernel and its initramfs. off is demo without
+# build.sh demo|check|kcsan|off: the tree, that kernel and its initramfs. check and
+# kcsan are the debug kernels, with one sanitizer or the other; off is demo without
 # what is ours, for make bench.
 # build.sh lint: the tree, and what is needed to compile our files alone.
 
@@ -24,7 +25,11 @@ unpack() {
 configure() {
 	local fragments=("$LAB/demo.config") config=$kout/.config refused
 
-	[[ $kind = demo || $kind = off ]] || fragments+=("$LAB/$kind.config")
+	case $kind in
+	check)	fragments+=("$LAB/check.config" "$LAB/kasan.config") ;;
+	kcsan)	fragments+=("$LAB/check.config" "$LAB/kcsan.config") ;;
+	lint)	fragments+=("$LAB/lint.config") ;;
+	esac
 	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
 			\( -name 'Kconfig*' -o -name '*.config' \) -print -quit)" ]; then
 		return
@@ -119,5 +124,5 @@ fi
 phase "$kind-kernel" kmake "$kind" bzImage modules
 rm -rf "$root"
 phase "$kind-programs" user_programs
-[ "$kind" != check ] || phase "$kind-kvm-selftests" kvm_selftests
+! is_debug_kernel "$kind" || phase "$kind-kvm-selftests" kvm_selftests
 phase "$kind-initramfs" initramfs

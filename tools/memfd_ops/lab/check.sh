@@ -1,24 +1,45 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Build the debug kernel, boot it, run the tests, count. T= names the kselftests to
-# run, as a shell pattern. Those with KVM in them have a guest of their own: see
-# boot.sh for why.
+# check.sh check: build the debug kernel, boot it, run the tests, count. T= names the
+# kselftests to run, as a shell pattern. Those with KVM in them have a guest of their
+# own: see boot.sh for why.
+# check.sh torture: the random ones alone, over and over for T= seconds.
 
 . "$(dirname "$0")/lib.sh"
 
-"$LAB/setup.sh"
-"$LAB/build.sh" check
+what=$1
+case ${SAN:=kasan} in
+kasan)	kind=check ;;
+kcsan)	kind=kcsan ;;
+*) die "SAN=$SAN: kasan or kcsan" ;;
+esac
 
-output=$LOGS/check-output.log
+# Torture has nine test cases: each its share of the time, in rounds of a minute at
+# most, so that a seed stands for no more than that.
+rounds=1
+environment=
+if [ "$what" = torture ]; then
+	[[ ${T:=120} =~ ^[1-9][0-9]*$ ]] || die "T=$T: a number of seconds"
+	[ "$T" -ge 45 ] || die "T=$T: 45 at least, so that each has five seconds"
+	rounds=$(((T / 9 + 59) / 60))
+	environment="export MEMFD_OPS_SECONDS=$((T / 9 / rounds)) ${SEED:+MEMFD_OPS_SEED=$SEED}"
+	T='*torture*'
+fi
+
+"$LAB/setup.sh"
+"$LAB/build.sh" "$kind"
+
+output=$LOGS/$what-output.log
 problems=0
 
 # run_guest PART ACCEL: that part of the tests, by that accelerator.
 run_guest() {
-	local log=$LOGS/check-$1-console.log status=0
+	local log=$LOGS/$what-$1-console.log status=0
 
-	ACCEL=${ACCEL:-$2} MEM=${MEM:-3G} "$LAB/boot.sh" check "$log" 2400 \
-		"PART=$1 PATTERN='${T:-*}'
+	ACCEL=${ACCEL:-$2} MEM=${MEM:-3G} "$LAB/boot.sh" "$kind" "$log" \
+		$((2400 + 600 * rounds)) "PART=$1 PATTERN='${T:-*}' ROUNDS=$rounds
+$environment
 $(cat "$LAB/guest-tests.sh")" | tee -a "$output" || status=$?
 	if [ "$status" -ne 0 ]; then
 		echo "FAILED: the guest ended with status $status"
@@ -36,7 +57,7 @@ kvm_tests_wanted() {
 	while read -r name _; do
 		# shellcheck disable=SC2053 # a pattern it is
 		[[ $name != kvm* || $name != ${T:-*} ]] || return 0
-	done < <(cat "$OUT"/check-root/*selftests/list)
+	done < <(cat "$OUT/$kind-root"/*selftests/list)
 	return 1
 }
 

@@ -3,7 +3,8 @@
 #
 # Runs in the guest: either (PART=plain) prints the results of our KUnit suites, which
 # ran at boot, and runs our kselftests but for those with KVM in them; or (PART=kvm)
-# runs these, and Linux's own. The lines "lab: " are there for count.awk.
+# runs these, and Linux's own: those that are called like PATTERN, as many times as
+# ROUNDS says. The lines "lab: " are there for count.awk.
 
 if [ "$PART" = plain ]; then
 	for results in /sys/kernel/debug/kunit/memfd_ops*/results \
@@ -18,8 +19,9 @@ fi
 timeout=600
 # shellcheck source=/dev/null # kselftest's own file: "timeout=SECONDS"
 [ ! -f /selftests/settings ] || . /selftests/settings
-for directory in /selftests /linux-selftests; do
-	cd "$directory" || exit
+
+run_directory() {
+	cd "$1" || exit
 	while read -r name args; do
 		case $name in
 		kvm*) in=kvm ;;
@@ -37,5 +39,11 @@ for directory in /selftests /linux-selftests; do
 			;;
 		esac
 	done <list
+}
+
+while [ "$ROUNDS" -gt 0 ]; do
+	run_directory /selftests
+	run_directory /linux-selftests
+	ROUNDS=$((ROUNDS - 1))
 done
 exit 0

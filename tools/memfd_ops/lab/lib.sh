@@ -27,6 +27,8 @@ export LC_ALL=C
 say() { echo "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
 
+is_debug_kernel() { [[ $1 = check || $1 = kcsan ]]; }
+
 # One user of build/ at a time. The lock goes with the processes that hold it.
 lock() {
 	[ -z "${LAB_LOCKED:-}" ] || return 0
@@ -72,9 +74,21 @@ phase() {
 	say "$name: $((SECONDS - start)) s"
 }
 
+# The first lines of KCSAN's reports in a kernel log, as grep -n prints them, where of
+# either side one of the three innermost functions is ours. What is called from there
+# may be inline, or a helper that knows nothing of who else has the data.
+our_races() {
+	local objects
+
+	grep -q 'BUG: KCSAN: data-race' "$1" || return 0
+	mapfile -t objects < <(our_files | sed -n 's/\.c$/.o/p' | grep -v '^tools/')
+	(cd "$OUT/kcsan" && nm -A "${objects[@]}" 2>/dev/null) |
+		awk -f "$LAB/races.awk" - "$1"
+}
+
 # The lines of a kernel log, as grep -n prints them, that no test may cause.
 complaints() {
-	grep -nE \
+	{ grep -nE \
 		-e 'WARNING:|BUG:|kernel BUG at|Oops|Kernel panic|general protection fault' \
 		-e 'KASAN:|KFENCE:|UBSAN:|ODEBUG:' \
 		-e 'possible (circular|recursive) locking|INFO: possible|inconsistent lock' \
@@ -82,7 +96,8 @@ complaints() {
 		-e 'rcu: INFO|INFO: task .* blocked|soft lockup|hard LOCKUP|unregister_netdevice' \
 		-e '(list_add|list_del) corruption|refcount_t:|Bad page|bad: scheduling|pagealloc: ' \
 		-e 'kmemleak: .*new suspected' \
-		"$1"
+		"$1" | grep -v 'BUG: KCSAN: data-race'
+	our_races "$1"; } | grep .
 }
 
 # Our files that go into the tree, where they stay at the same path. The lab

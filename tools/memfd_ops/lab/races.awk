@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# awk -f races.awk SYMBOLS LOG: for each of KCSAN's reports of a data race in a kernel
+# log, its first line, with its number, if one of the three innermost functions on
+# either side is among those that SYMBOLS, from nm, defines.
+
+# foo.constprop.0 is foo.
+function plain(name) {
+	sub(/\..*/, "", name)
+	return name
+}
+
+FNR == NR {
+	if ($(NF - 1) ~ /^[tT]$/)
+		ours[plain($NF)] = 1
+	next
+}
+
+{
+	sub(/^\[ *[0-9.]+\] /, "")
+}
+
+/BUG: KCSAN: data-race/ {
+	report = FNR ":" $0
+	mine = 0
+}
+
+/^(read|write|.*\(marked\)).* to 0x.* by (task|interrupt)/ {
+	depth = 0
+}
+
+/^ [^ ]+\+0x[0-9a-f]+\/0x/ {
+	name = $1
+	sub(/\+.*/, "", name)
+	if (report && depth++ < 3 && plain(name) in ours)
+		mine = 1
+}
+
+/Reported by Kernel Concurrency Sanitizer/ {
+	if (report && mine)
+		print report
+	report = ""
+}
