@@ -43,7 +43,11 @@
 #define MAX_REGION	HUGE_PAGES
 #define MAX_PAGES	(WORKERS * MAX_REGION)
 #define ROUND		1500000	/* microseconds between two stand-stills */
+#define MIN_ROUNDS	3	/* however slow the machine is */
 #define PATIENCE	120	/* seconds, for anything to come to its end */
+
+/* With how many pages missing khugepaged makes a huge one, and fills holes by that */
+#define MAY_BE_MISSING	"/sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none"
 
 #define KPF_ANON	12
 #define KPF_SWAPBACKED	14
@@ -999,7 +1003,7 @@ struct supervisor {
 	struct rig rig;		/* just for what it has changed in the system */
 	__u64	random;
 	char	unsafe;
-	char	nvme[32], edu[32];
+	char	nvme[32], edu[32], may_be_missing[16];
 	pid_t	helper;		/* takes a driver away, and brings it back */
 	int	helper_kind;
 	struct life {
@@ -1238,7 +1242,6 @@ static void disturb(struct supervisor *s)
 	switch (pick(&s->random, 8)) {
 	case 0:
 	case 1:
-	case 2:
 		kill_worker(s, pick(&s->random, WORKERS));
 		break;
 	case 3:
@@ -1428,6 +1431,8 @@ static void run_round(struct supervisor *s)
 {
 	model->round_end = now() + ROUND;
 	command_all(s, RUN);
+	usleep(pick(&s->random, ROUND / 2));
+	kill_worker(s, pick(&s->random, WORKERS));
 	while (now() < model->round_end && !model->wrong) {
 		usleep(pick(&s->random, 100000));
 		disturb(s);
@@ -1580,6 +1585,9 @@ FIXTURE_SETUP(torture_procs)
 	region_pages = huge ? HUGE_PAGES : 64;
 	file_size = WORKERS * region_pages;
 	ASSERT_EQ(0, find_devices(&self->s));
+	ASSERT_EQ(0, mdma_read_file(MAY_BE_MISSING, self->s.may_be_missing,
+				    sizeof(self->s.may_be_missing)));
+	ASSERT_EQ(0, mdma_write_file(MAY_BE_MISSING, "0"));
 	ASSERT_EQ(0, huge ? rig_thp(&self->s.rig, "force") : rig_swap(&self->s.rig));
 	set_up_failures();
 }
@@ -1589,6 +1597,7 @@ FIXTURE_TEARDOWN(torture_procs)
 	struct supervisor *s = &self->s;
 
 	no_more_failures();
+	mdma_write_file(MAY_BE_MISSING, s->may_be_missing);
 	unsafe_interrupts_as_before(s->unsafe);
 	if (s->rig.thp[0])
 		mdma_write_file(SHMEM_ENABLED, s->rig.thp);
@@ -1610,7 +1619,7 @@ TEST_F_TIMEOUT(torture_procs, all, 300)
 	for (i = 0; i < WORKERS; i++)
 		ASSERT_EQ(0, start_worker(s, i));
 	end = now() + number("MEMFD_OPS_SECONDS", 12) * 1000000ULL;
-	while (now() < end && !model->wrong)
+	while ((now() < end || model->counts[QUIET] < MIN_ROUNDS) && !model->wrong)
 		run_round(s);
 
 	for (i = 0; i < WORKERS; i++)
