@@ -16,14 +16,16 @@ kcsan)	kind=kcsan ;;
 esac
 
 # Torture has nine test cases: each its share of the time, in rounds of a minute at
-# most, so that a seed stands for no more than that.
+# most, so that a seed stands for no more than that; and ten seconds at least, in
+# which each gets somewhere.
 rounds=1
 environment=
 if [ "$what" = torture ]; then
 	[[ ${T:=120} =~ ^[1-9][0-9]*$ ]] || die "T=$T: a number of seconds"
-	[ "$T" -ge 45 ] || die "T=$T: 45 at least, so that each has five seconds"
+	[ "$T" -ge 90 ] || T=90
 	rounds=$(((T / 9 + 59) / 60))
-	environment="export MEMFD_OPS_SECONDS=$((T / 9 / rounds)) ${SEED:+MEMFD_OPS_SEED=$SEED}"
+	seconds=$((T / 9 / rounds))
+	environment="export MEMFD_OPS_SECONDS=$seconds ${SEED:+MEMFD_OPS_SEED=$SEED}"
 	T='*torture*'
 fi
 
