@@ -46,6 +46,7 @@ cp "$OUT/$kind/initrd" "$work/initrd"
 # (KVM flips static keys with the first and the last VM), or walks a host address
 # through a guest's nested page tables: nothing for KVM, but real concurrency.
 cpus=(-smp 2 -cpu max)
+last_cpu=1
 case ${ACCEL:=tcg} in
 tcg)	accel=tcg,thread=single ;;
 mttcg)	accel=tcg,thread=multi ;;
@@ -54,7 +55,8 @@ icount)	accel=tcg,thread=single
 	# random numbers are the same each time. What a string instruction moves counts
 	# one by one: words then, rather than bytes.
 	cpus=(-smp 1 -cpu "max,erms=off,fsrm=off" -icount "shift=0,sleep=off"
-		-rtc "base=2024-01-01,clock=vm" -seed 1) ;;
+		-rtc "base=2024-01-01,clock=vm" -seed 1)
+	last_cpu=0 ;;
 kvm)	accel=kvm ;;
 *) die "ACCEL=$ACCEL: tcg, mttcg, icount or kvm" ;;
 esac
@@ -62,11 +64,20 @@ esac
 # The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
 truncate -s 64M "$work/disk"
 
-# Memory that must stay movable, for the tests of what may not be there; and what is
-# free is poisoned, and looked at when it is used again.
-# Whether timer interrupts come is not tested: on a busy machine they come late.
+# For the tests of what moves pages, and of where pages may not be: memory that must
+# stay movable; and a second node, without a CPU, some of whose memory is for CMA.
+# What is free is poisoned, and looked at when it is used again. And whether timer
+# interrupts come is not tested: on a busy machine they come late.
 append="no_timer_check "
-! is_debug_kernel "$kind" || append+="movablecore=512M page_poison=1 "
+memory=(-m "${MEM:=2G}")
+if is_debug_kernel "$kind"; then
+	append+="movablecore=512M numa_cma=1:128M page_poison=1 "
+	second=$((512 << 20))
+	first=$(($(numfmt --from=iec "$MEM") - second))
+	memory+=(-object "memory-backend-ram,id=node0,size=$first"
+		-object "memory-backend-ram,id=node1,size=$second"
+		-numa "node,memdev=node0,cpus=0-$last_cpu" -numa "node,memdev=node1")
+fi
 
 # The IOMMU comes before the devices that it translates for.
 case ${IOMMU:=intel} in
@@ -86,7 +97,7 @@ esac
 
 qemu=(timeout --foreground -k 5 "$seconds"
 	qemu-system-x86_64 -accel "$accel" -machine "$machine"
-	"${cpus[@]}" -m "${MEM:-2G}" -nodefaults -display none -no-reboot
+	"${cpus[@]}" "${memory[@]}" -nodefaults -display none -no-reboot
 	"${iommu[@]}" -device "edu,dma_mask=0xffffffffffffffff"
 	-drive "file=$work/disk,if=none,id=disk,format=raw"
 	-device "nvme,drive=disk,serial=memfd-ops"

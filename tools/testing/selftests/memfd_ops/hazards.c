@@ -431,7 +431,8 @@ static void movable_zone(__u64 frames[2])
 	while (file && fgets(line, sizeof(line), file)) {
 		if (!strncmp(line, "Node", 4))
 			movable = strstr(line, "Movable");
-		else if (movable && sscanf(line, " spanned %llu", &value) == 1)
+		/* each node has such a zone, if only one without memory */
+		else if (movable && sscanf(line, " spanned %llu", &value) == 1 && value)
 			frames[1] = value;
 		else if (movable && sscanf(line, " start_pfn: %llu", &value) == 1)
 			frames[0] = value;
