@@ -71,7 +71,7 @@ truncate -s 64M "$work/disk"
 append="no_timer_check "
 memory=(-m "${MEM:=2G}")
 if is_debug_kernel "$kind"; then
-	append+="movablecore=512M numa_cma=1:128M page_poison=1 "
+	append+="movablecore=768M numa_cma=1:128M page_poison=1 "
 	second=$((512 << 20))
 	first=$(($(numfmt --from=iec "$MEM") - second))
 	memory+=(-object "memory-backend-ram,id=node0,size=$first"
