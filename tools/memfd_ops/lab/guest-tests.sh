@@ -46,4 +46,16 @@ while [ "$ROUNDS" -gt 0 ]; do
 	run_directory /linux-selftests
 	ROUNDS=$((ROUNDS - 1))
 done
+
+# What nobody can reach any more has been forgotten: that is told to the kernel's log.
+# Only what has been there for five seconds is looked at.
+leaks=/sys/kernel/debug/kmemleak
+if [ -e "$leaks" ]; then
+	sleep 6
+	echo scan >"$leaks"
+	echo scan >"$leaks"
+	while read -r line; do
+		echo "kmemleak: $line" >/dev/kmsg
+	done <"$leaks"
+fi
 exit 0
