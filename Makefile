@@ -27,6 +27,9 @@ lint:
 model:
 	@$(LAB)/model.sh
 
+regress:
+	@$(LAB)/regress.sh
+
 apply:
 	@$(LAB)/apply.sh
 
@@ -39,4 +42,5 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench demo run shell check torture lint model apply unapply clean distclean
+.PHONY: help bench demo run shell check torture lint model regress apply unapply clean \
+	distclean

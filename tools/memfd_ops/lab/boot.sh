@@ -64,20 +64,24 @@ esac
 # The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
 truncate -s 64M "$work/disk"
 
-# For the tests of what moves pages, and of where pages may not be: memory that must
-# stay movable; and a second node, without a CPU, some of whose memory is for CMA.
-# What is free is poisoned, and looked at when it is used again. And whether timer
-# interrupts come is not tested: on a busy machine they come late.
+# Whether timer interrupts come is not tested: on a busy machine they come late.
 append="no_timer_check "
 memory=(-m "${MEM:=2G}")
-if is_debug_kernel "$kind"; then
+case $kind in
+check|kcsan)
+	# For the tests of what moves pages, and of where pages may not be: memory that
+	# must stay movable; and a second node, without a CPU, some of whose memory is
+	# for CMA. What is free is poisoned, and looked at when it is used again.
 	append+="movablecore=768M numa_cma=1:128M page_poison=1 "
 	second=$((512 << 20))
 	first=$(($(numfmt --from=iec "$MEM") - second))
 	memory+=(-object "memory-backend-ram,id=node0,size=$first"
 		-object "memory-backend-ram,id=node1,size=$second"
-		-numa "node,memdev=node0,cpus=0-$last_cpu" -numa "node,memdev=node1")
-fi
+		-numa "node,memdev=node0,cpus=0-$last_cpu" -numa "node,memdev=node1") ;;
+regress) # CPUs and nodes to migrate between; disks to swap and make filesystems on.
+	cpus=(-smp 3 -cpu max)
+	append+="numa=fake=2 ramdisk_size=262144 " ;;
+esac
 
 # The IOMMU comes before the devices that it translates for.
 case ${IOMMU:=intel} in

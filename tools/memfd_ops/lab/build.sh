@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh demo|check|kcsan|off: the tree, that kernel and its initramfs. check and
-# kcsan are the debug kernels, with one sanitizer or the other; off is demo without
-# what is ours, for make bench.
+# build.sh demo|check|kcsan|off|regress: the tree, that kernel and its initramfs. check
+# and kcsan are the debug kernels, with one sanitizer or the other; off is demo without
+# what is ours, for make bench. regress has none of our programs; and nothing of ours
+# at all with LAB_BASE=1.
 # build.sh lint: the tree, and what is needed to compile our files alone.
 
 . "$(dirname "$0")/lib.sh"
@@ -28,7 +29,7 @@ configure() {
 	case $kind in
 	check)	fragments+=("$LAB/check.config" "$LAB/kasan.config") ;;
 	kcsan)	fragments+=("$LAB/check.config" "$LAB/kcsan.config") ;;
-	lint)	fragments+=("$LAB/lint.config") ;;
+	lint|regress) fragments+=("$LAB/$kind.config") ;;
 	esac
 	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
 			\( -name 'Kconfig*' -o -name '*.config' \) -print -quit)" ]; then
@@ -36,7 +37,10 @@ configure() {
 	fi
 	mkdir -p "$kout"
 	cat "${fragments[@]}" >"$kout/lab.config"
-	[ "$kind" != off ] || sed -i '/^# Ours$/,/^$/d' "$kout/lab.config"
+	if [ "$kind" = off ] || [ -n "${LAB_BASE:-}" ]; then
+		sed -i '/^# Ours$/,/^$/d' "$kout/lab.config"
+	fi
+	[ -z "${LAB_BASE:-}" ] || sed -i '/^CONFIG_IOMMU_MEMFD_BENCH=/d' "$kout/lab.config"
 	phase "$kind-config" kmake "$kind" KCONFIG_ALLCONFIG=lab.config allnoconfig
 	refused=$(grep '^CONFIG_' "$kout/lab.config" | grep -vxFf "$config" || true)
 	if [ -n "$refused" ]; then
@@ -95,6 +99,41 @@ kvm_selftests() {
 	END
 }
 
+# A copy of what the base's own selftests need of its tree, with our mends.
+mend_selftests() {
+	local mends=$LAB/regress-selftests.patch
+
+	[ ! -e "$1/mended" ] || [ "$mends" -nt "$1/mended" ] || return 0
+	rm -rf "$1"
+	mkdir -p "$1"
+	(cd "$TREE" && cp -a --parents -t "$1" tools include/vdso \
+		scripts/subarch.include mm/gup_test.h lib/test_hmm_uapi.h \
+		drivers/iommu/iommufd/iommufd_test.h)
+	patch -d "$1" -p1 -F0 <"$mends"
+	touch "$1/mended"
+}
+
+# Those that make regress runs, static, in $OUT/selftests; and Debian's stress-ng, with
+# its libraries beside it.
+base_selftests() {
+	local headers="-isystem $kout/usr/include" mended=$OUT/mended suite
+
+	kmake "$kind" headers
+	mend_selftests "$mended"
+	while read -r suite; do
+		mkdir -p "$OUT/selftests.build/$suite"
+		PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP \
+			make -C "$mended/tools/testing/selftests/$suite" -j"${J:-$(nproc)}" \
+			OUTPUT="$OUT/selftests.build/$suite" KHDR_INCLUDES="$headers" \
+			USERLDFLAGS=-static INSTALL_PATH="$OUT/selftests/$suite" install
+	done < <(sed -n 's/^\([a-z][^ ]*\) .*/\1/p' "$LAB/regress.tests" | sort -u |
+		grep -vx stress-ng)
+	mkdir -p "$OUT/selftests/stress-ng"
+	cp "$(command -v stress-ng)" "$OUT/selftests/stress-ng"
+	ldd "$OUT/selftests/stress-ng/stress-ng" | grep -o '/[^ ]*' |
+		xargs cp -Lt "$OUT/selftests/stress-ng"
+}
+
 initramfs() {
 	local applet
 
@@ -107,7 +146,7 @@ initramfs() {
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"
 	cp "$LAB/init" "$root/init"
-	cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
+	[ "$kind" = regress ] || cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
 	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$kout/initrd.tmp"
 	mv "$kout/initrd.tmp" "$kout/initrd"
@@ -115,7 +154,7 @@ initramfs() {
 
 lock
 [ -n "${KDIR:-}" ] || [ -d "$TREE" ] || phase extract unpack
-"$LAB/apply.sh"
+[ -n "${LAB_BASE:-}" ] || "$LAB/apply.sh"
 configure
 if [ "$kind" = lint ]; then
 	phase lint-prepare kmake "$kind" prepare
@@ -123,6 +162,7 @@ if [ "$kind" = lint ]; then
 fi
 phase "$kind-kernel" kmake "$kind" bzImage modules
 rm -rf "$root"
-phase "$kind-programs" user_programs
+[ "$kind" = regress ] || phase "$kind-programs" user_programs
+[ -z "${LAB_BASE:-}" ] || phase "$kind-selftests" base_selftests
 ! is_debug_kernel "$kind" || phase "$kind-kvm-selftests" kvm_selftests
 phase "$kind-initramfs" initramfs

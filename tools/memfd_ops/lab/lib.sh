@@ -9,7 +9,12 @@ set -euo pipefail
 LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$LAB/../../.." && pwd)
 
-if [ -n "${KDIR:-}" ]; then
+if [ -n "${LAB_BASE:-}" ]; then
+	# For make regress: the tree as it is unpacked. It and its kernel lie beside each
+	# other as ours do, so that ccache knows what both have in common.
+	TREE=$TOP/build/base/linux-6.12
+	OUT=$TOP/build/base
+elif [ -n "${KDIR:-}" ]; then
 	TREE=$(realpath "$KDIR")
 	OUT=$TOP/build/$(basename "$TREE")-$(cksum <<<"$TREE" | cut -d ' ' -f 1)
 else

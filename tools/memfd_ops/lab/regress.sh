@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Run the base's own selftests, the very same programs, on a kernel of the base as it is
+# and on one with what is ours, and compare test by test. Programs with a difference are
+# run again on both, twice, and the report shows every result. What passed on the base
+# each time must have passed on ours each time. T= names the lines of regress.tests to
+# run, as a shell pattern.
+
+. "$(dirname "$0")/lib.sh"
+
+[ -z "${KDIR:-}" ] || die "KDIR: the comparison is with Debian's tree, as it is"
+
+"$LAB/setup.sh"
+"$LAB/setup.sh" libcap-dev libnuma-dev liburing-dev libfuse-dev stress-ng
+LAB_BASE=1 "$LAB/build.sh" regress
+"$LAB/build.sh" regress
+
+results=$OUT/regress-results
+selftests=$TOP/build/base/selftests
+
+# run_guest base|ours ROUND PART ACCEL: the commands in $results/PART/list. Without an
+# IOMMU: the tests of iommufd need theirs to be the first.
+run_guest() {
+	local run=$1.$2 part=$3 suite base='' status=0
+	local log=$LOGS/regress-$run-$part-console.log files=("$results/$part/list")
+
+	while read -r suite; do
+		files+=("$selftests/$suite")
+	done < <(cut -d ' ' -f 1 "$results/$part/list" | sort -u)
+	[ "$1" != base ] || base=1
+	say "$run, $part: $(wc -l <"$results/$part/list") commands"
+	LAB_BASE=$base ACCEL=${ACCEL:-$4} IOMMU=none MEM=${MEM:-4G} FILES="${files[*]@Q}" \
+		"$LAB/boot.sh" regress "$log" 3600 "$(cat "$LAB/guest-regress.sh")" \
+		>>"$results/$run" || status=$?
+	[ "$status" -eq 0 ] || say "$run, $part: the guest ended with status $status"
+	# Without what is different each time.
+	complaints "$log" | sed -E 's/^[0-9]+:\[ *[0-9.]+\] //; s/\b(CPU|PID): [0-9]+ ?//g' \
+		>>"$results/complaints.$1" || true
+}
+
+# run_round N: the commands of $results/again on both kernels. Those of kvm have a guest
+# of their own: see boot.sh for why.
+run_round() {
+	local kernel
+
+	grep '^kvm ' "$results/again" >"$results/kvm/list" || true
+	grep -v '^kvm ' "$results/again" >"$results/plain/list" || true
+	for kernel in base ours; do
+		: >"$results/$kernel.$1"
+		[ ! -s "$results/plain/list" ] || run_guest $kernel "$1" plain mttcg
+		[ ! -s "$results/kvm/list" ] || run_guest $kernel "$1" kvm tcg
+	done
+}
+
+rm -rf "$results"
+mkdir -p "$results"/{plain,kvm}
+: | tee "$results"/complaints.{base,ours}
+while read -r line; do
+	# shellcheck disable=SC2053 # a pattern it is
+	[[ $line != ${T:-*} ]] || echo "$line"
+done < <(sed -e '/^#/d' -e '/^$/d' "$LAB/regress.tests") >"$results/list"
+[ -s "$results/list" ] || die "T=$T: no such line in regress.tests"
+
+cp "$results/list" "$results/again"
+run_round 1
+"$LAB/regress-report.py" --again "$results" >"$results/again"
+if [ -s "$results/again" ]; then
+	run_round 2
+	run_round 3
+fi
+
+failed=0
+"$LAB/regress-report.py" "$results" >"$results/report.txt" || failed=1
+{
+	printf '\nThe configurations differ in:\n'
+	diff "$TOP/build/base/regress/.config" "$OUT/regress/.config" | grep '^[<>] CONFIG' || true
+	for kernel in base ours; do
+		printf '\nThe kernel complained, %s:\n' $kernel
+		sort "$results/complaints.$kernel" | uniq -c
+	done
+} >>"$results/report.txt"
+cat "$results/report.txt"
+
+new=$(comm -13 <(sort -u "$results/complaints.base") <(sort -u "$results/complaints.ours"))
+if [ -n "$new" ]; then
+	printf '\nOnly ours complained of:\n%s\n' "$new"
+	failed=1
+fi
+say "this report, and what the tests printed, is in $results"
+[ $failed -eq 0 ] || { echo 'regress: FAIL'; exit 1; }
+echo 'regress: PASS'
