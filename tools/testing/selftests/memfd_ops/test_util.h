@@ -591,10 +591,20 @@ static inline long counter(const char *path, const char *name)
 	return found;
 }
 
-/* Pages pinned for this process, as everybody can see */
+/* Pages pinned for a process, as everybody can see; negative if it is not there */
+static inline long pinned_by(pid_t pid)
+{
+	char path[64];
+	long kib;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	kib = counter(path, "VmPin");
+	return kib < 0 ? kib : kib / (long)(PAGE / 1024);
+}
+
 static inline long pinned(void)
 {
-	return counter("/proc/self/status", "VmPin") / (long)(PAGE / 1024);
+	return pinned_by(getpid());
 }
 
 /* Leave freed memory behind that is not zero. */

@@ -938,17 +938,6 @@ static void give_back_wanted(struct worker *w)
 			close_device(&w->devices[i]);
 }
 
-/* Pages that are pinned for a process, as everybody can see; -1 if it is gone */
-static long pinned(pid_t pid)
-{
-	char path[64];
-	long kib;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	kib = counter(path, "VmPin");
-	return kib < 0 ? kib : kib / (long)(PAGE / 1024);
-}
-
 enum command { RUN = 'r', CHECK = 'c', QUIT = 'q' };
 
 static void __attribute__((noreturn)) work(int slot, unsigned int life, int commands,
@@ -990,8 +979,8 @@ static void __attribute__((noreturn)) work(int slot, unsigned int life, int comm
 	}
 	for (i = 0; i < DEVICES; i++)
 		close_device(&w.devices[i]);
-	if (pinned(getpid()))
-		WRONG("%ld pages are pinned for a worker at its end", pinned(getpid()));
+	if (pinned_by(getpid()))
+		WRONG("%ld pages are pinned for a worker at its end", pinned_by(getpid()));
 	exit(0);
 }
 
@@ -1336,9 +1325,9 @@ static void check_counts(struct supervisor *s)
 					pages += present_pages(win);
 			}
 		}
-		if (pinned(s->lives[slot].pid) != pages)
+		if (pinned_by(s->lives[slot].pid) != pages)
 			WRONG("%ld pages are pinned for worker %d rather than %ld",
-			      pinned(s->lives[slot].pid), slot, pages);
+			      pinned_by(s->lives[slot].pid), slot, pages);
 	}
 	for (i = 0; i < FILES; i++)
 		if (consumers_of(files[i].fd) != consumers[i])
