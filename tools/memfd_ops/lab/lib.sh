@@ -79,16 +79,20 @@ phase() {
 	say "$name: $((SECONDS - start)) s"
 }
 
+# The functions of our files, and those that our patches add: what begins a line and
+# is no declaration of a variable.
+our_functions() {
+	{
+		(cd "$TOP" && our_files | grep '\.[ch]$' | grep -v '^tools/' | xargs cat)
+		our_patches | xargs sed -n 's/^+//p'
+	} | sed -nE 's/^[a-z][a-zA-Z0-9_ *]*[ *]([a-z0-9_]+)\(.*/\1/p' | sort -u
+}
+
 # The first lines of KCSAN's reports in a kernel log, as grep -n prints them, where of
 # either side one of the three innermost functions is ours. What is called from there
 # may be inline, or a helper that knows nothing of who else has the data.
 our_races() {
-	local objects
-
-	grep -q 'BUG: KCSAN: data-race' "$1" || return 0
-	mapfile -t objects < <(our_files | sed -n 's/\.c$/.o/p' | grep -v '^tools/')
-	(cd "$OUT/kcsan" && nm -A "${objects[@]}" 2>/dev/null) |
-		awk -f "$LAB/races.awk" - "$1"
+	awk -f "$LAB/races.awk" <(our_functions) "$1"
 }
 
 # The lines of a kernel log, as grep -n prints them, that no test may cause.

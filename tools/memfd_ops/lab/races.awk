@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# awk -f races.awk SYMBOLS LOG: for each of KCSAN's reports of a data race in a kernel
+# awk -f races.awk FUNCTIONS LOG: for each of KCSAN's reports of a data race in a kernel
 # log, its first line, with its number, if one of the three innermost functions on
-# either side is among those that SYMBOLS, from nm, defines.
-
-# foo.constprop.0 is foo.
-function plain(name) {
-	sub(/\..*/, "", name)
-	return name
-}
+# either side is in the list FUNCTIONS.
 
 FNR == NR {
-	if ($(NF - 1) ~ /^[tT]$/)
-		ours[plain($NF)] = 1
+	ours[$1] = 1
 	next
 }
 
@@ -31,8 +24,9 @@ FNR == NR {
 
 /^ [^ ]+\+0x[0-9a-f]+\/0x/ {
 	name = $1
-	sub(/\+.*/, "", name)
-	if (report && depth++ < 3 && plain(name) in ours)
+	# foo.constprop.0+0x10/0x20 is foo
+	sub(/[.+].*/, "", name)
+	if (report && depth++ < 3 && name in ours)
 		mine = 1
 }
 
