@@ -103,7 +103,8 @@ complaints() {
 		-e 'possible (circular|recursive) locking|INFO: possible|inconsistent lock' \
 		-e 'suspicious RCU|sleeping function|scheduling while atomic|held lock' \
 		-e 'rcu: INFO|INFO: task .* blocked|soft lockup|hard LOCKUP|unregister_netdevice' \
-		-e '(list_add|list_del) corruption|refcount_t:|Bad page|bad: scheduling|pagealloc: ' \
+		-e '(list_add|list_del) corruption|refcount_t:|bad: scheduling' \
+		-e 'Bad page|pagealloc: ' \
 		-e 'kmemleak: .*(new suspected|disabled)' \
 		"$1" | grep -v 'BUG: KCSAN: data-race'
 	our_races "$1"; } | grep .
