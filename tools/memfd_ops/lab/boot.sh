@@ -78,8 +78,7 @@ check|kcsan)
 	memory+=(-object "memory-backend-ram,id=node0,size=$first"
 		-object "memory-backend-ram,id=node1,size=$second"
 		-numa "node,memdev=node0,cpus=0-$last_cpu" -numa "node,memdev=node1") ;;
-regress) # CPUs and nodes to migrate between; disks to swap and make filesystems on.
-	cpus=(-smp 3 -cpu max)
+regress) # Nodes to migrate between; disks to swap and make filesystems on.
 	append+="numa=fake=2 ramdisk_size=262144 " ;;
 esac
 

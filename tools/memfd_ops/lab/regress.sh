@@ -44,11 +44,13 @@ run_guest() {
 run_round() {
 	local kernel
 
-	grep '^kvm ' "$results/again" >"$results/kvm/list" || true
 	grep -v '^kvm ' "$results/again" >"$results/plain/list" || true
+	grep '^kvm ' "$results/again" >"$results/kvm/list" || true
+	: | tee "$results"/{base,ours}."$1"
 	for kernel in base ours; do
-		: >"$results/$kernel.$1"
 		[ ! -s "$results/plain/list" ] || run_guest $kernel "$1" plain mttcg
+	done
+	for kernel in base ours; do
 		[ ! -s "$results/kvm/list" ] || run_guest $kernel "$1" kvm tcg
 	done
 }
