@@ -517,8 +517,10 @@ static void map_for_punch(const struct peer *p, struct memory *m, size_t step)
 
 static void fill_again(const char *who, struct memory *m, bool by_touch)
 {
-	__u64 start = now();
+	__u64 start;
 
+	settle_memory();
+	start = now();
 	if (by_touch)
 		touch(m, 0, m->size);
 	else
@@ -614,6 +616,7 @@ static void row_sparse(void)
 #define CONSUMERS	256
 #define CONSUMER_WINDOW	MIB
 #define CONSUMER_HOLE	(64 * KIB)
+#define CONSUMER_ROUNDS	12	/* short ones: a tick of the timer shows in them */
 
 /* Punch the first window by parts, and fill it again. */
 static void measure_consumers(const struct peer *p, struct memory *m, int consumers,
@@ -623,7 +626,8 @@ static void measure_consumers(const struct peer *p, struct memory *m, int consum
 	size_t at;
 	int i;
 
-	for (i = 0; i < ROUNDS; i++) {
+	for (i = 0; i < CONSUMER_ROUNDS; i++) {
+		settle_memory();
 		start = now();
 		for (at = 0; at < CONSUMER_WINDOW; at += CONSUMER_HOLE)
 			punch_bytes(m, at, CONSUMER_HOLE);
