@@ -46,8 +46,12 @@
 #define MIN_ROUNDS	3	/* however slow the machine is */
 #define PATIENCE	120	/* seconds, for anything to come to its end */
 
-/* With how many pages missing khugepaged makes a huge one, and fills holes by that */
-#define MAY_BE_MISSING	"/sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none"
+/*
+ * How long khugepaged sleeps. It fills holes, even with max_ptes_none=0: those that are
+ * made between its look and its collapse. That is nobody's change in the model, so
+ * here the workers collapse.
+ */
+#define KHUGEPAGED_SLEEP "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
 
 #define KPF_ANON	12
 #define KPF_SWAPBACKED	14
@@ -92,14 +96,14 @@ struct entry {
 };
 
 enum count {
-	FILLS, STAMPS, HOLES, TRUNCATIONS, FAILED_CALLS,
+	FILLS, STAMPS, HOLES, TRUNCATIONS, COLLAPSES, FAILED_CALLS,
 	OPENS, REFUSED, MAPS, UNMAPS, LOOKS, EXACT, BLOCKED, WRITES, PAGEOUTS,
 	KILLS, IN_THE_ACT, REBINDS, RMMODS, SWAPOFFS, QUIET, TRANSLATIONS,
 	NR_COUNTS
 };
 
 static const char * const count_names[] = {
-	"fills", "stamps", "holes", "truncations", "calls without memory",
+	"fills", "stamps", "holes", "truncations", "collapses", "calls without memory",
 	"opens", "refused", "maps", "unmaps", "looks", "exact", "blocked", "writes",
 	"pageouts", "kills", "in the act", "rebinds", "rmmods", "swapoffs",
 	"stand-stills", "translations compared",
@@ -887,6 +891,18 @@ static void cut_file(struct worker *w, int file, size_t first)
 	model->counts[TRUNCATIONS]++;
 }
 
+/* All of a region; whoever follows the file keeps it from that. */
+static void collapse(struct worker *w, int file, size_t first)
+{
+	begin_changes(file, first, region_pages);
+	suffer(w, true);
+	if (!madvise(addr_of(file, first), region_pages * PAGE, MADV_COLLAPSE))
+		model->counts[COLLAPSES]++;
+	suffer(w, false);
+	/* none of these pages was asked for: what has come can be observed */
+	end_changes(file, first, 0, BROUGHT);
+}
+
 static void file_act(struct worker *w)
 {
 	size_t first = pick(&w->random, region_pages), pages, region;
@@ -908,6 +924,8 @@ static void file_act(struct worker *w)
 	} else if (what < 95) {
 		madvise(addr_of(file, region), region_pages * PAGE, MADV_PAGEOUT);
 		model->counts[PAGEOUTS]++;
+	} else if (huge && what < 98) {
+		collapse(w, file, region);
 	} else if (w->slot == WORKERS - 1) {
 		pages = file_size - first;
 		cut_file(w, file, first);
@@ -1001,7 +1019,7 @@ struct supervisor {
 	struct rig rig;		/* just for what it has changed in the system */
 	__u64	random;
 	char	unsafe;
-	char	nvme[32], edu[32], may_be_missing[16];
+	char	nvme[32], edu[32], khugepaged_sleep[16];
 	pid_t	helper;		/* takes a driver away, and brings it back */
 	int	helper_kind;
 	struct life {
@@ -1587,9 +1605,10 @@ FIXTURE_SETUP(torture_procs)
 	region_pages = huge ? HUGE_PAGES : 64;
 	file_size = WORKERS * region_pages;
 	ASSERT_EQ(0, find_devices(&self->s));
-	ASSERT_EQ(0, mdma_read_file(MAY_BE_MISSING, self->s.may_be_missing,
-				    sizeof(self->s.may_be_missing)));
-	ASSERT_EQ(0, mdma_write_file(MAY_BE_MISSING, "0"));
+	ASSERT_EQ(0, mdma_read_file(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
+				    sizeof(self->s.khugepaged_sleep)));
+	/* it looks once more now, while there is nothing to be seen */
+	ASSERT_EQ(0, mdma_write_file(KHUGEPAGED_SLEEP, "3600000"));
 	ASSERT_EQ(0, huge ? rig_thp(&self->s.rig, "force") : rig_swap(&self->s.rig));
 	set_up_failures();
 }
@@ -1599,7 +1618,7 @@ FIXTURE_TEARDOWN(torture_procs)
 	struct supervisor *s = &self->s;
 
 	no_more_failures();
-	mdma_write_file(MAY_BE_MISSING, s->may_be_missing);
+	mdma_write_file(KHUGEPAGED_SLEEP, s->khugepaged_sleep);
 	unsafe_interrupts_as_before(s->unsafe);
 	if (s->rig.thp[0])
 		mdma_write_file(SHMEM_ENABLED, s->rig.thp);
