@@ -468,17 +468,22 @@ bool __memfd_followed(struct address_space *mapping)
 	return memfd_active(mapping);
 }
 
-bool __memfd_may_drop(struct folio *folio)
+bool __memfd_may_drop(struct folio *folio, pgoff_t start)
 {
 	struct memfd_followers *fl = memfd_active(folio->mapping);
 	struct memfd_invalidation *inv;
 	bool told = false;
 
-	if (!fl)
+	if (!fl || !folio_test_uptodate(folio))
 		return true;
+	/*
+	 * The rest of it stays. It need not be in the range, which was widened to
+	 * whole folios before this one had come, maybe.
+	 */
+	start = max(start, folio->index);
 	spin_lock(&fl->lock);
 	list_for_each_entry(inv, &fl->invalidations, list)
-		if (inv->task == current && inv->start <= folio->index &&
+		if (inv->task == current && inv->start <= start &&
 		    folio_next_index(folio) <= inv->end)
 			told = true;
 	spin_unlock(&fl->lock);

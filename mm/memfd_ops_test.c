@@ -37,6 +37,7 @@ struct consumer {
 	int populate_error;
 	bool owner_gone;
 	bool block;
+	pgoff_t wants;		/* a page to take in BEGIN, if not 0 */
 	struct completion blocked, go_on;
 	/* what they saw */
 	int owners;
@@ -68,6 +69,18 @@ static void record(struct consumer *c, enum told what, pgoff_t start, pgoff_t en
 		ctx->events[ctx->nr] = (struct event){ c->who, what, start, end };
 	ctx->nr++;
 	mutex_unlock(&ctx->lock);
+}
+
+static void maybe_take(struct consumer *c)
+{
+	long pfn;
+
+	if (!c->wants)
+		return;
+	pfn = c->mn.pfn_ops->get_lock_pfn(&c->mn, c->wants, MEMFD_PFN_FILL, NULL);
+	KUNIT_ASSERT_GT(c->ctx->test, pfn, 0);
+	KUNIT_EXPECT_NE(c->ctx->test, 0, folio_order(pfn_folio(pfn)));
+	c->mn.pfn_ops->put_unlock_pfn(pfn);
 }
 
 static void maybe_block(struct consumer *c)
@@ -106,6 +119,7 @@ static void test_invalidate(struct memfd_falloc_notifier *mn, pgoff_t start,
 		    !memfd_test_present(mn->file, i))
 			c->saw_absent = true;
 	mutex_unlock(&c->ctx->lock);
+	maybe_take(c);
 	maybe_block(c);
 }
 
@@ -898,6 +912,7 @@ static void i2_splitting_drops_nothing(struct kunit *test)
 	ctx->file = memfd_test_huge_file(test, 100);
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 100));
 	KUNIT_ASSERT_EQ(test, 512UL, memfd_test_blocks(ctx->file));
+	KUNIT_ASSERT_EQ(test, 1, write_page(ctx->file, 7));
 	add(ctx, 0, 0, 512);
 
 	folio = filemap_lock_folio(ctx->file->f_mapping, 0);
@@ -912,6 +927,42 @@ static void i2_splitting_drops_nothing(struct kunit *test)
 	folio_put(folio);
 	KUNIT_EXPECT_FALSE(test, memfd_test_present(ctx->file, 511));
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 99));
+}
+
+/* A huge folio comes just below the new end of the file, as the pages behind it go */
+static void truncation_ends(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, 600);
+	KUNIT_ASSERT_EQ(test, 0,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1024, &bare_ops));
+	ctx->c[0].registered = true;
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 590, 591));
+	ctx->c[0].wants = 299;
+	KUNIT_EXPECT_EQ(test, 0, vfs_truncate(&ctx->file->f_path, 300 << PAGE_SHIFT));
+	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 299));
+	KUNIT_EXPECT_FALSE(test, memfd_test_present(ctx->file, 300));
+	KUNIT_EXPECT_EQ(test, 300UL, memfd_test_blocks(ctx->file));
+}
+
+/* No consumer has what fallocate() brought, and takes away again as it fails */
+static void undone_fallocate_leaves_nothing(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, 0);
+	add(ctx, 0, 0, 2048);
+	ctx->c[0].populate_error = -EDQUOT;
+	/* its last folio reaches past what is undone, and past the end of the file */
+	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_fallocate(ctx->file, 0, 1025));
+	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(ctx->file));
+	KUNIT_EXPECT_FALSE(test, memfd_test_present(ctx->file, 1024));
 }
 
 /* Errors that would be taken for something else where the page comes in */
@@ -950,6 +1001,8 @@ static struct kunit_case memfd_ops_cases[] = {
 	KUNIT_CASE(i1_told_before_pages_leave),
 	KUNIT_CASE(i1_order_is_of_what_may_be_mapped),
 	KUNIT_CASE(i2_splitting_drops_nothing),
+	KUNIT_CASE(truncation_ends),
+	KUNIT_CASE(undone_fallocate_leaves_nothing),
 	KUNIT_CASE(i3_populated_when_initialised),
 	KUNIT_CASE(i4_populate_follows_each_way_in),
 	KUNIT_CASE(i4_populate_error_undoes),

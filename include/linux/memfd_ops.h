@@ -270,7 +270,7 @@ struct memfd_invalidation {
 extern struct static_key_false_deferred memfd_ops_key;
 
 bool __memfd_followed(struct address_space *mapping);
-bool __memfd_may_drop(struct folio *folio);
+bool __memfd_may_drop(struct folio *folio, pgoff_t start);
 void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 			      struct address_space *mapping,
 			      pgoff_t start, pgoff_t end);
@@ -310,16 +310,17 @@ static inline bool memfd_followed(struct address_space *mapping)
 
 /**
  * memfd_may_drop - may pages of a folio be dropped as it is split?
- * @folio: locked, in the page cache, partly behind the end of its file
+ * @folio: locked, in the page cache
+ * @start: the first page that is dropped, with all behind it
  *
  * Context: any but hard interrupts.
- * Return: false if the file has consumers, and the caller has not told them by
- * memfd_invalidate_begin().
+ * Return: false if the file has consumers that may have mapped them, and the
+ * caller has not told them by memfd_invalidate_begin().
  */
-static inline bool memfd_may_drop(struct folio *folio)
+static inline bool memfd_may_drop(struct folio *folio, pgoff_t start)
 {
 	return !static_branch_unlikely(&memfd_ops_key.key) ||
-	       __memfd_may_drop(folio);
+	       __memfd_may_drop(folio, start);
 }
 
 /**
@@ -532,7 +533,7 @@ static inline bool memfd_followed(struct address_space *mapping)
 	return false;
 }
 
-static inline bool memfd_may_drop(struct folio *folio)
+static inline bool memfd_may_drop(struct folio *folio, pgoff_t start)
 {
 	return true;
 }
