@@ -1316,7 +1316,7 @@ static pgoff_t shmem_find_missing(struct memfd_falloc_notifier *mn,
 		if (xa_is_value(folio) || folio->index > start)
 			break;
 		if (shmem_node_full(&xas))
-			start = xas.xa_index + XA_CHUNK_SIZE;
+			start = round_up(xas.xa_index + 1, XA_CHUNK_SIZE);
 		else
 			start = folio_next_index(folio);
 		if (start - 1 > xas.xa_index)

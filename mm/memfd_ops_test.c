@@ -949,6 +949,39 @@ static void truncation_ends(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 300UL, memfd_test_blocks(ctx->file));
 }
 
+/* From the middle of a folio on, in a part of the page cache that has no gaps */
+static void missing_pages_are_found(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct folio *folio;
+	pgoff_t start;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	add(ctx, 0, 0, 512);
+	/* by hand: shmem has such folios only if the administrator says so */
+	for (start = 0; start < 512; start += 16) {
+		if (start == 128)
+			continue;
+		folio = folio_alloc(GFP_HIGHUSER, 4);
+		KUNIT_ASSERT_NOT_NULL(test, folio);
+		folio_mark_uptodate(folio);
+		KUNIT_ASSERT_EQ(test, 0, filemap_add_folio(ctx->file->f_mapping, folio,
+							   start, GFP_KERNEL));
+		folio_unlock(folio);
+		folio_put(folio);
+	}
+
+	for (start = 0; start < 128; start += 5)
+		KUNIT_EXPECT_EQ(test, 128UL, mn->pfn_ops->find_missing(mn, start, 500));
+	KUNIT_EXPECT_EQ(test, 100UL, mn->pfn_ops->find_missing(mn, 7, 100));
+	KUNIT_EXPECT_EQ(test, 500UL, mn->pfn_ops->find_missing(mn, 149, 500));
+	KUNIT_EXPECT_EQ(test, 512UL, mn->pfn_ops->find_missing(mn, 257, 600));
+	leave(ctx, 0);
+	truncate_inode_pages(ctx->file->f_mapping, 0);
+}
+
 /* No consumer has what fallocate() brought, and takes away again as it fails */
 static void undone_fallocate_leaves_nothing(struct kunit *test)
 {
@@ -1002,6 +1035,7 @@ static struct kunit_case memfd_ops_cases[] = {
 	KUNIT_CASE(i1_order_is_of_what_may_be_mapped),
 	KUNIT_CASE(i2_splitting_drops_nothing),
 	KUNIT_CASE(truncation_ends),
+	KUNIT_CASE(missing_pages_are_found),
 	KUNIT_CASE(undone_fallocate_leaves_nothing),
 	KUNIT_CASE(i3_populated_when_initialised),
 	KUNIT_CASE(i4_populate_follows_each_way_in),
