@@ -618,8 +618,12 @@ void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 	memfd_invalidate_consumers(inv, mapping, start, end);
 }
 
-/* May a holder have mapped a part of the folio? */
-static bool memfd_may_hold(struct memfd_followers *fl, struct folio *folio)
+/*
+ * May a holder have mapped a part of the folio? *@again: it has not, just now, but
+ * will if the folio is left by an invalidation that is under way.
+ */
+static bool memfd_may_hold(struct memfd_followers *fl, struct folio *folio,
+			   bool *again)
 {
 	pgoff_t start = folio->index, last = folio_next_index(folio) - 1;
 	struct interval_tree_node *node;
@@ -629,6 +633,7 @@ static bool memfd_may_hold(struct memfd_followers *fl, struct folio *folio)
 	node = interval_tree_iter_first(&fl->consumers, start, last);
 	for (; node && !may; node = interval_tree_iter_next(node, start, last))
 		may = memfd_is_holder(to_notifier(node));
+	*again = memfd_invalidating(fl, start, last);
 	spin_unlock(&fl->lock);
 	return may;
 }
@@ -639,12 +644,14 @@ bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
 	/* the page cache's, and the caller's own */
 	int refs = folio_nr_pages(folio) + 1;
 	struct memfd_followers *fl = memfd_active(folio->mapping);
+	bool again;
 
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
 	if (!fl)
 		return true;
-	if (memfd_may_hold(fl, folio) &&
-	    !(moving && folio_ref_count(folio) == refs))
+	/* where it went it could have to stay, and that may be no place for it */
+	if (memfd_may_hold(fl, folio, &again) &&
+	    (again || !moving || folio_ref_count(folio) != refs))
 		return false;
 	inv->followers = fl;
 	inv->replacing = true;
@@ -1079,11 +1086,18 @@ static struct folio *shmem_swap_in(struct inode *inode, pgoff_t index)
 #define SHMEM_MOVE_TRIES	10
 
 /* Is the folio in memory that must stay movable? That is no place to hold it. */
-static bool shmem_must_move(struct folio *folio)
+static inline bool shmem_must_move(struct folio *folio)
 {
 	if (!IS_ENABLED(CONFIG_CMA) && likely(!folio_is_zone_movable(folio)))
 		return false;
 	return !folio_is_longterm_pinnable(folio);
+}
+
+bool __memfd_misplaced(struct address_space *mapping, struct folio *folio)
+{
+	struct memfd_followers *fl = memfd_active(mapping);
+
+	return fl && READ_ONCE(fl->holders) && shmem_must_move(folio);
 }
 
 /*

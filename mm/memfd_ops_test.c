@@ -529,7 +529,7 @@ static void i6_windows_are_apart(struct kunit *test)
 static void i1_replaced_pages(struct kunit *test)
 {
 	struct ctx *ctx = test->priv;
-	struct memfd_invalidation inv;
+	struct memfd_invalidation inv, other;
 	struct folio *folio;
 	unsigned long seq;
 
@@ -571,7 +571,11 @@ static void i1_replaced_pages(struct kunit *test)
 	expect_event(ctx, 2, 0, BEGIN, 2, 3);
 	expect_event(ctx, 3, 0, END, 2, 3);
 	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
+	/* and if it will be held again when something else has ended */
+	memfd_invalidate_begin(&other, ctx->file->f_mapping, 2, 3);
+	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, true));
 	folio_unlock(folio);
+	memfd_invalidate_end(&other);
 	folio_put(folio);
 
 	leave(ctx, 1);

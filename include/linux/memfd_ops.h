@@ -271,6 +271,7 @@ extern struct static_key_false_deferred memfd_ops_key;
 
 bool __memfd_followed(struct address_space *mapping);
 bool __memfd_may_drop(struct folio *folio, pgoff_t start);
+bool __memfd_misplaced(struct address_space *mapping, struct folio *folio);
 void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 			      struct address_space *mapping,
 			      pgoff_t start, pgoff_t end);
@@ -321,6 +322,22 @@ static inline bool memfd_may_drop(struct folio *folio, pgoff_t start)
 {
 	return !static_branch_unlikely(&memfd_ops_key.key) ||
 	       __memfd_may_drop(folio, start);
+}
+
+/**
+ * memfd_misplaced - is a folio where nobody may hold it for long?
+ * @mapping: of the file that it is about to come into
+ * @folio: not in the page cache yet
+ *
+ * Context: any but hard interrupts.
+ * Return: true if the file has a consumer that holds what it maps, and @folio is
+ * in memory that must stay movable.
+ */
+static inline bool memfd_misplaced(struct address_space *mapping,
+				   struct folio *folio)
+{
+	return static_branch_unlikely(&memfd_ops_key.key) &&
+	       __memfd_misplaced(mapping, folio);
 }
 
 /**
@@ -536,6 +553,12 @@ static inline bool memfd_followed(struct address_space *mapping)
 static inline bool memfd_may_drop(struct folio *folio, pgoff_t start)
 {
 	return true;
+}
+
+static inline bool memfd_misplaced(struct address_space *mapping,
+				   struct folio *folio)
+{
+	return false;
 }
 
 static inline void memfd_invalidate_begin(struct memfd_invalidation *inv,
