@@ -239,6 +239,9 @@ static int memfd_claim_write(struct memfd_falloc_notifier *mn,
 	lockdep_assert_held(&inode->i_rwsem);
 	if (!mn->writes)
 		return 0;
+	/* as with mmap(): who may only append may not write elsewhere */
+	if (IS_APPEND(inode))
+		return -EACCES;
 	if (SHMEM_I(inode)->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
 		return -EPERM;
 	/* from here on F_SEAL_WRITE is refused, as with a writable mmap() */
@@ -263,9 +266,10 @@ static int memfd_claim_write(struct memfd_falloc_notifier *mn,
  * of the callbacks takes, nor a folio lock or i_rwsem. See memfd_ops_get() too.
  * Return: 0, or
  * -EINVAL (the file is of another kind, the window is empty or reaches past
- * the largest file, a callback that must be there is missing), -EPERM (the
- * consumer writes, and the file is sealed against that), -ENOMEM, or -EINTR
- * (killed while waiting). After an error nothing is registered.
+ * the largest file, a callback that must be there is missing), -EACCES (the
+ * consumer writes, and the file can only be appended to), -EPERM (it writes, and
+ * the file is sealed against that), -ENOMEM, or -EINTR (killed while waiting).
+ * After an error nothing is registered.
  */
 int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   struct file *file, pgoff_t start,

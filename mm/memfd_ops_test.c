@@ -898,6 +898,13 @@ static void i8_seals(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
 	mapping_allow_writable(mapping);
 
+	*seals = 0;
+	file_inode(ctx->file)->i_flags |= S_APPEND;
+	KUNIT_EXPECT_EQ(test, -EACCES,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &bare_ops));
+	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
+	mapping_allow_writable(mapping);
+
 	mn->writes = false;
 	*seals = F_SEAL_WRITE;
 	KUNIT_EXPECT_EQ(test, 0,

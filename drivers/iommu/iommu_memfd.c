@@ -835,8 +835,9 @@ err_free:
  * the range is outside the domain's aperture, or reserved; @file is of another
  * kind or cannot be that large), -EOVERFLOW (a range wraps around),
  * -EEXIST (it overlaps another mirror's), -EACCES (@file is not open for
- * reading, or not for writing if @prot says that), -EPERM (it is sealed against
- * that), -EIO (from swap), -ENOMEM (RLIMIT_MEMLOCK, too), -EINTR (killed),
+ * reading, or not for writing if @prot says that, or can only be appended to),
+ * -EPERM (it is sealed against that), -EIO (from swap), -ENOMEM (RLIMIT_MEMLOCK,
+ * too), -EINTR (killed),
  * or what iommu_map() returned. After an error nothing is mapped.
  */
 struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
