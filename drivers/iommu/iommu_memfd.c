@@ -185,6 +185,42 @@ static void add_run(struct iommu_memfd *im, struct interval_tree_node *run,
 	set_run(im, run, start, end - 1);
 }
 
+/* Look at what the driver says it unmapped, in bytes, where @nr pages were mapped */
+static void check_unmapped(struct iommu_memfd *im, pgoff_t nr, size_t unmapped)
+{
+	if (likely(unmapped >> PAGE_SHIFT == nr))
+		return;
+	pr_err_ratelimited("%lu pages mapped, %zu bytes unmapped: memory is lost\n",
+			   nr, unmapped);
+	im->stuck = true;
+	im->closing = true;
+}
+
+/*
+ * An iommu_map() has failed. A driver may leave what it had mapped by then, as VT-d
+ * does where it cannot allocate a page table. Nobody knows of that: take it away,
+ * or keep the folios if that cannot be done.
+ */
+static noinline void undo_map(struct iommu_memfd *im, unsigned long iova, size_t size)
+{
+	struct iommu_domain *domain = im->imd->domain;
+	unsigned long end = iova + size;
+	phys_addr_t phys;
+	size_t unmapped;
+
+	for (; iova < end; iova += max(unmapped, PAGE_SIZE)) {
+		unmapped = 0;
+		phys = iommu_iova_to_phys(domain, iova);
+		if (!phys)
+			continue;
+		unmapped = iommu_unmap(domain, iova, PAGE_SIZE);
+		if (unmapped)
+			continue;
+		check_unmapped(im, 1, 0);
+		folio_get(pfn_folio(PHYS_PFN(phys)));
+	}
+}
+
 static int map_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 		     unsigned long pfn, gfp_t gfp)
 {
@@ -196,8 +232,10 @@ static int map_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 	error = iommu_map(im->imd->domain, index_to_iova(im, start),
 			  PFN_PHYS(pfn), (end - start) << PAGE_SHIFT, im->prot,
 			  gfp);
-	if (error)
+	if (unlikely(error)) {
+		undo_map(im, index_to_iova(im, start), (end - start) << PAGE_SHIFT);
 		uncharge(im, end - start);
+	}
 	return error;
 }
 
@@ -294,8 +332,10 @@ static pgoff_t pages_per_call(struct iommu_memfd *im)
 	if (im->iovas.last <= second || next <= PAGE_SHIFT + 1)
 		return 0;
 	if (iommu_map(domain, iova, __pa_symbol(zeros), sizeof(zeros),
-		      IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT))
+		      IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT)) {
+		undo_map(im, iova, sizeof(zeros));
 		return 0;
+	}
 	iommu_iotlb_gather_init(&gather);
 	n = iommu_unmap_fast(domain, second, PAGE_SIZE, &gather);
 	splits = n == PAGE_SIZE && !iommu_iova_to_phys(domain, second);
@@ -318,17 +358,6 @@ static void cut_dmas(struct iommu_memfd_domain *imd, unsigned long iova,
 		if (dma->iova <= last && iova <= dma->last)
 			dma->cut = true;
 	spin_unlock(&imd->dma_lock);
-}
-
-/* Look at what the driver says it unmapped, in bytes, where @nr pages were mapped */
-static void check_unmapped(struct iommu_memfd *im, pgoff_t nr, size_t unmapped)
-{
-	if (likely(unmapped >> PAGE_SHIFT == nr))
-		return;
-	pr_err_ratelimited("%lu pages mapped, %zu bytes unmapped: memory is lost\n",
-			   nr, unmapped);
-	im->stuck = true;
-	im->closing = true;
 }
 
 /*

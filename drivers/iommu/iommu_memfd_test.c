@@ -39,6 +39,7 @@ struct soft_domain {
 	struct xarray tlb;	/* unmapped, and not flushed */
 	int maps, unmaps, syncs, mistakes;
 	int fail_map;		/* fails the nth map_pages() from now */
+	int half_map;		/* does half of the nth, and says that it failed */
 	bool whole_calls;	/* unmaps no part of what one call mapped */
 	bool no_unmap;		/* unmaps nothing */
 };
@@ -67,9 +68,13 @@ static int soft_map_pages(struct iommu_domain *domain, unsigned long iova,
 	struct soft_domain *sd = to_soft(domain);
 	unsigned long i, nr = pgsize * pgcount >> PAGE_SHIFT;
 	struct entry *e;
+	bool half;
 
 	if (sd->fail_map && !--sd->fail_map)
 		return -ENOMEM;
+	half = sd->half_map && !--sd->half_map;
+	if (half)
+		nr /= 2;
 	sd->maps++;
 	for (i = 0; i < nr; i++) {
 		unsigned long at = iova + (i << PAGE_SHIFT);
@@ -86,9 +91,10 @@ static int soft_map_pages(struct iommu_domain *domain, unsigned long iova,
 		e->call_size = pgsize * pgcount;
 		e->prot = prot;
 		kfree(xa_store(&sd->table, at >> PAGE_SHIFT, e, gfp));
-		*mapped += PAGE_SIZE;
+		if (!half)
+			*mapped += PAGE_SIZE;
 	}
-	return 0;
+	return half ? -ENOMEM : 0;
 }
 
 /* What may still be reached is held by the mirror, and more so by the file */
@@ -653,6 +659,54 @@ static void maps_one_at_a_time(struct kunit *test)
 	iommu_memfd_unmap(im);
 }
 
+/* What a driver has mapped of a call that failed is taken away again */
+static void i2_failing_map_leaves_nothing(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	u64 size = 512 * PAGE_SIZE;
+	struct iommu_memfd *im;
+	struct folio *folio;
+	int nth;
+
+	split_file(test);
+	/* the first call is the trial of what the driver can do */
+	for (nth = 1; nth <= 2; nth++) {
+		ctx->sd.half_map = nth;
+		im = iommu_memfd_map(&ctx->imd, IOVA, size, ctx->file, 0, IOMMU_READ);
+		KUNIT_ASSERT_EQ(test, nth == 1 ? 0 : -ENOMEM, PTR_ERR_OR_ZERO(im));
+		if (nth == 1)
+			iommu_memfd_unmap(im);
+		KUNIT_EXPECT_EQ(test, 0, ctx->sd.half_map);
+		KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.table));
+		KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.tlb));
+	}
+
+	/* a page that comes later, and is not in the file afterwards */
+	ctx->file = memfd_test_huge_file(test, 512);
+	im = map(test, IOVA + PAGE_SIZE, 0, 512);
+	ctx->sd.half_map = 1;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, memfd_test_fallocate(ctx->file, 0, 512));
+	KUNIT_EXPECT_EQ(test, 0, ctx->sd.half_map);
+	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(ctx->file));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.table));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.tlb));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 512));
+	expect_mirrored(test, ctx->file, IOVA + PAGE_SIZE, 0, 512);
+
+	/* and if that cannot be taken away, it is not let go of */
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_punch(ctx->file, 0, 512));
+	ctx->sd.half_map = 1;
+	ctx->sd.no_unmap = true;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, memfd_test_fallocate(ctx->file, 0, 512));
+	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(ctx->file));
+	folio = pfn_folio(PHYS_PFN(reach(ctx, IOVA + PAGE_SIZE)));
+	lru_add_drain_all();
+	KUNIT_EXPECT_EQ(test, 256, folio_ref_count(folio));
+	iommu_memfd_unmap(im);
+	empty(&ctx->sd.table);
+	folio_put_refs(folio, 256);
+}
+
 /* The window begins and ends within huge folios, and lies askew to them */
 static void window_cuts_huge_folio(struct kunit *test)
 {
@@ -980,6 +1034,7 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(hole_in_huge_folio),
 	KUNIT_CASE(maps_many_at_once),
 	KUNIT_CASE(maps_one_at_a_time),
+	KUNIT_CASE(i2_failing_map_leaves_nothing),
 	KUNIT_CASE(window_cuts_huge_folio),
 	KUNIT_CASE(splits_without_memory),
 	KUNIT_CASE(sequence_guards_fill),
