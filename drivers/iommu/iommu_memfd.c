@@ -55,6 +55,9 @@
  * @lock: protects all below; taken in the consumer's callbacks
  * @account: whose memory is pinned; no ->mm if somebody else accounts for it
  * @held: how many pages are mapped
+ * @kept: how many are not, but charged, as they may be mapped again when an
+ *	invalidation ends
+ * @invalidating: how many invalidations are under way
  * @runs: what is mapped, in pages of the file
  * @spare: a node for a run that is split; may be NULL for a while
  * @refill_start: first page of what was revoked for want of @spare
@@ -71,7 +74,8 @@ struct iommu_memfd {
 	pgoff_t per_call;
 	struct mutex lock;	/* see above */
 	struct iommu_memfd_account account;
-	unsigned long held;
+	unsigned long held, kept;
+	unsigned int invalidating;
 	struct rb_root_cached runs;
 	struct interval_tree_node *spare;
 	pgoff_t refill_start, refill_end;
@@ -138,19 +142,32 @@ static pgoff_t folio_end(struct iommu_memfd *im, struct folio *folio)
 	return min(folio_next_index(folio), memfd_window_end(&im->mn));
 }
 
+/* For what had been mapped before there is no limit, and as a rule it is charged */
+static noinline void charge_again(struct iommu_memfd *im, unsigned long nr)
+{
+	unsigned long kept = min(nr, im->kept);
+
+	im->kept -= kept;
+	im->held += nr;
+	if (im->account.mm)
+		atomic64_add(nr - kept, &im->account.mm->pinned_vm);
+}
+
 /*
- * The limit is not for what had been mapped before: that comes with
- * %__GFP_NOFAIL. The errno is not -ENOMEM: a page fault would be tried again,
- * for ever.
+ * What comes back has %__GFP_NOFAIL. The errno is not -ENOMEM: a page fault would
+ * be tried again, for ever.
  */
 static int charge(struct iommu_memfd *im, unsigned long nr, gfp_t gfp)
 {
 	struct iommu_memfd_account *account = &im->account;
 
 	lockdep_assert_held(&im->lock);
+	if (unlikely(gfp & __GFP_NOFAIL)) {
+		charge_again(im, nr);
+		return 0;
+	}
 	if (account->mm &&
-	    atomic64_add_return(nr, &account->mm->pinned_vm) > account->limit &&
-	    !(gfp & __GFP_NOFAIL)) {
+	    atomic64_add_return(nr, &account->mm->pinned_vm) > account->limit) {
 		atomic64_sub(nr, &account->mm->pinned_vm);
 		return -EDQUOT;
 	}
@@ -158,12 +175,26 @@ static int charge(struct iommu_memfd *im, unsigned long nr, gfp_t gfp)
 	return 0;
 }
 
+/*
+ * What may come back stays charged: who can have pages revoked, by F_ADD_SEALS say,
+ * could map others meanwhile, and have both.
+ */
 static void uncharge(struct iommu_memfd *im, unsigned long nr)
 {
 	lockdep_assert_held(&im->lock);
 	im->held -= nr;
-	if (im->account.mm)
+	if (im->invalidating)
+		im->kept += nr;
+	else if (im->account.mm)
 		atomic64_sub(nr, &im->account.mm->pinned_vm);
+}
+
+static void uncharge_kept(struct iommu_memfd *im)
+{
+	lockdep_assert_held(&im->lock);
+	if (im->account.mm)
+		atomic64_sub(im->kept, &im->account.mm->pinned_vm);
+	im->kept = 0;
 }
 
 /* Make a run of [start, end), which is mapped now, or put it to its neighbours */
@@ -548,6 +579,7 @@ static void mirror_invalidate_page_range(struct memfd_falloc_notifier *mn,
 	struct iommu_memfd *im = to_mirror(mn);
 
 	mutex_lock(&im->lock);
+	im->invalidating++;
 	revoke(im, start, end);
 	mutex_unlock(&im->lock);
 }
@@ -582,6 +614,11 @@ static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
 	if (error)
 		pr_err_ratelimited("pages %lu-%lu could not be mapped again: %pe\n",
 				   start, end - 1, ERR_PTR(error));
+
+	mutex_lock(&im->lock);
+	if (!--im->invalidating)
+		uncharge_kept(im);
+	mutex_unlock(&im->lock);
 }
 
 /*
@@ -744,7 +781,7 @@ static void account_move(struct iommu_memfd *from, struct iommu_memfd *im)
 	mutex_lock(&im->lock);
 	account_get(&im->account, &from->account);
 	if (im->account.mm)
-		atomic64_add(im->held, &im->account.mm->pinned_vm);
+		atomic64_add(im->held + im->kept, &im->account.mm->pinned_vm);
 	mutex_unlock(&im->lock);
 }
 
@@ -906,6 +943,10 @@ void iommu_memfd_unmap(struct iommu_memfd *im)
 	mutex_unlock(&im->lock);
 
 	memfd_unregister_falloc_notifier(&im->mn);
+	/* it may have left in the middle of an invalidation */
+	mutex_lock(&im->lock);
+	uncharge_kept(im);
+	mutex_unlock(&im->lock);
 	free_mirror(im);
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_unmap);

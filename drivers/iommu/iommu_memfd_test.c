@@ -999,6 +999,63 @@ static void range_is_charged_once(struct kunit *test)
 	mmput(mm);
 }
 
+/* What an invalidation may give back stays charged until it has ended */
+static void i8_charged_until_it_has_ended(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct address_space *mapping = ctx->file->f_mapping;
+	struct iommu_memfd_range range, other;
+	struct memfd_invalidation a, b;
+	struct mm_struct *mm = mm_alloc();
+	struct task_struct *task;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 8));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, ctx->file, 0,
+					       IOMMU_READ));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&other, IOVA, 64 * PAGE_SIZE,
+					       memfd_test_file(test, 64), 0, IOMMU_READ));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(other.file, 0, 1));
+	range.account.mm = mm;
+	range.account.limit = 8;
+	other.account = range.account;
+	mmgrab(mm);
+	mmgrab(mm);
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->sd.domain));
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+
+	memfd_invalidate_begin(&a, mapping, 0, ULONG_MAX);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.table));
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&other, &ctx->other.domain));
+	/* the first to end is the one that has revoked them; it waits for the other */
+	memfd_invalidate_begin(&b, mapping, 4, 6);
+	task = kthread_run(end_thread, &a, "memfd_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	get_task_struct(task);
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	memfd_invalidate_end(&b);
+	kthread_stop(task);
+	put_task_struct(task);
+	expect_mirrored(test, ctx->file, IOVA, 0, 64);
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+
+	/* not for longer than that */
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 3, 4));
+	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&other, &ctx->other.domain));
+	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	memfd_invalidate_begin(&a, mapping, 0, ULONG_MAX);
+	iommu_memfd_range_destroy(&range);
+	KUNIT_EXPECT_EQ(test, 1, atomic64_read(&mm->pinned_vm));
+	memfd_invalidate_end(&a);
+	iommu_memfd_range_destroy(&other);
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	mmput(mm);
+}
+
 /* What can be told without a domain is told at once */
 static void range_refuses(struct kunit *test)
 {
@@ -1041,6 +1098,7 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(dma_is_cut),
 	KUNIT_CASE(range_in_many_domains),
 	KUNIT_CASE(range_is_charged_once),
+	KUNIT_CASE(i8_charged_until_it_has_ended),
 	KUNIT_CASE(range_refuses),
 	{}
 };
