@@ -68,9 +68,10 @@ struct vfio_mdma_info {
  *	EINVAL (no access asked for, a misaligned or zero value, a range outside
  *	the instance's window, a file that is not on tmpfs), EOVERFLOW (a range
  *	wraps around), EEXIST (something is mapped there already), EBADF (no
- *	such descriptor), EACCES (the descriptor is not open for reading, or not
- *	for writing if the device is to write), EPERM (the file is sealed
- *	against writing, and the device is to write), ENOMEM (also when the
+ *	such descriptor), EACCES (the descriptor is not open for reading; or the
+ *	device is to write, and it is not open for writing, or the file can only
+ *	be appended to), EPERM (the file is sealed against writing, and the
+ *	device is to write), ENOMEM (also when the
  *	pages are more than the caller's RLIMIT_MEMLOCK: they count as pinned),
  *	EINTR, EFAULT, EIO (a page could not be read back from swap).
  */
