@@ -8,13 +8,15 @@
  * is a mirror of both pages: it holds references, is given pages by populate,
  * and maps what is left at the end of an invalidation. The other, as
  * virt/kvm/memfd.c, is a memslot of page 0: it holds no references, and takes
- * the page from the file when it is touched. There are three processes, which
+ * the page from the file when it is touched. There are four processes, which
  * go on for ever, or stop after any call:
  *
  *	caller	punches holes, fallocates and writes, with i_rwsem held
  *	device	sets the mirror up, and takes it away again
  *	guest	binds and unbinds the memslot, and touches page 0: as a vCPU, or
- *		as user space while there is no memslot
+ *		while there is no memslot as user space, which only reads it
+ *	memory	migrates the folio of page 0, or drops it if nobody has dirtied
+ *		it, as long as the caller has not stopped
  *
  * Callbacks run in the process that causes them. Each part is named after the
  * C function that it stands for.
@@ -35,6 +37,11 @@
  *   reader says whether it was written since. @born likewise is a bit for each
  *   consumer in each invalidation, whether it was there before and is still.
  * - What was mapped counts as reachable until the flush, as if in a TLB.
+ * - To put an invalidation on the list, or take it off, is one step with the look
+ *   for the first consumer. And so are all of memfd_replace_begin(), and all that
+ *   comes after it, since the folio is locked.
+ * - Consumers are called in one order, the mirror first. In C those of windows
+ *   that begin at the same page come in the order in which they registered.
  * - A batch is of one folio: all of a batch pass the same check.
  * - A page has two folios to choose from. While one is in the file and somebody
  *   still holds the other, there is no memory for a third.
@@ -43,15 +50,20 @@
  * - Memory is ordered, but where filemap_lock_or_add() says that it is not, and
  *   who waits is woken up.
  *
- * Not here: folios of more than one page, swap, poison, migration, collapse,
- * owners, seals, and consumers whose callbacks wait for each other.
+ * Not here: folios of more than one page; the file's size; swap, and so the
+ * -EALREADY of memfd_may_populate(), which is for who reads a page back that it
+ * invalidates itself; poison; collapse; UFFDIO_COPY, which fills a hole as touching it does,
+ * and takes the folio out again as memfd_populate_or_drop() does; owners; seals,
+ * but for how adding F_SEAL_WRITE invalidates all and takes out nothing; memslots
+ * that keep holes, or had no fault yet; and consumers whose callbacks wait for
+ * each other.
  */
 
 /* What is done wrong (spin -DMISTAKE=...), and the first invariant to break */
 mtype = {
 	none,
 	/* the core */
-	no_rwsem,		/* I2: register while a hole is punched */
+	no_rwsem,		/* I1: register while a hole is punched */
 	no_barrier,		/* I4: register without the i_pages lock */
 	no_wait_to_leave,	/* I7: unregister while a callback runs */
 	no_wait_to_read,	/* I1: look for pages while some leave */
@@ -66,13 +78,16 @@ mtype = {
 	deaf_to_veto,		/* I5: fallocate against a consumer's will */
 	undo_nothing,		/* I5: of a fallocate that failed */
 	undo_all,		/* I5: what others have brought as well */
+	replace_untold,		/* I2: migrate a folio, and tell nobody */
+	replace_unlocked,	/* I2: without its lock */
 	/* the mirror */
 	no_retry,		/* I1: map without a look at the sequence */
 	no_refill,		/* I4: lose what an invalidation left */
 	leave_then_unmap,	/* I1: unregister too early */
 	/* KVM */
 	kvm_no_retry,		/* I2: map without a look at its sequence */
-	kvm_seq_alone		/* I2: map while pages leave */
+	kvm_seq_alone,		/* I2: map while pages leave */
+	kvm_keeps_clean		/* I2: map what reclaim may drop */
 };
 #ifndef MISTAKE
 #define MISTAKE		none
@@ -100,6 +115,7 @@ typedef Folio {
 	byte refs;
 	bool locked;
 	bool uptodate;
+	bool dirty;		/* or else reclaim may drop it, as if it were a hole */
 	bool added		/* by the fallocate() under way */
 };
 Folio folio[5];
@@ -110,6 +126,7 @@ byte cache[2];
 bool i_rwsem_writer;
 byte i_rwsem_readers;
 bool i_pages_lock;
+bool caller_left;		/* then there is no more memory pressure */
 
 /* struct memfd_falloc_notifier; mn[0] is nobody */
 #define MIRROR		1
@@ -134,13 +151,15 @@ typedef Invalidation {
 	byte pages;		/* none when memfd_invalidate_end() is over */
 	byte told		/* consumers in whose window it is, and @born */
 };
-Invalidation inv[3];
+Invalidation inv[4];
 #define listed(i, set)	(inv[i].listed && inv[i].pages & (set))
-#define invalidating(set) (listed(0, set) || listed(1, set) || listed(2, set))
-#define pending(p)	((inv[0].pages | inv[1].pages | inv[2].pages) & bit(p))
+#define invalidating(set) \
+	(listed(0, set) || listed(1, set) || listed(2, set) || listed(3, set))
+#define pending(p) \
+	((inv[0].pages | inv[1].pages | inv[2].pages | inv[3].pages) & bit(p))
 
 /* struct iommu_memfd */
-#define EVERYBODY	(bit(0) | bit(1) | bit(2))
+#define EVERYBODY	(bit(0) | bit(1) | bit(2) | bit(3))
 byte im_seq_moved = EVERYBODY;	/* but those who read now, and saw no change */
 bool im_closing;
 bool im_mapped;			/* iommu_memfd_map() has returned it */
@@ -192,6 +211,7 @@ inline folio_put(f)
 	:: !folio[f].refs ->
 		HOLDS(I2, !reachable(f));
 		folio[f].uptodate = false;
+		folio[f].dirty = false;
 		folio[f].added = false
 	:: else
 	fi
@@ -243,16 +263,17 @@ inline memfd_put_consumer()
 	c = 0
 }
 
-inline memfd_invalidate_begin(set)
+/* Of the consumers, only those in @hear are concerned: memfd_hears() */
+inline memfd_invalidate_consumers(set, hear)
 {
 	d_step {
 		if
 		:: followed ->
 			inv[_pid].listed = true;
 			inv[_pid].pages = set;
-			inv[_pid].told =
-				(mn[MIRROR].here -> bit(MIRROR) : 0) |
-				(mn[KVM].here && (set) & bit(0) -> bit(KVM) : 0);
+			inv[_pid].told = (hear) &
+				((mn[MIRROR].here -> bit(MIRROR) : 0) |
+				 (mn[KVM].here && (set) & bit(0) -> bit(KVM) : 0));
 			memfd_next_consumer(inv[_pid].told)
 		:: else
 		fi
@@ -271,6 +292,22 @@ inline memfd_invalidate_begin(set)
 	   }
 	:: !c -> break
 	od
+}
+
+inline memfd_invalidate_begin(set)
+{
+	memfd_invalidate_consumers(set, BOTH_CONSUMERS)
+}
+
+/* Who holds what it maps is in the way, rather than told */
+inline memfd_replace_begin(p, f)
+{
+	if
+	:: mistake(replace_untold)
+	:: !mistake(replace_untold) && mn[MIRROR].here && folio[f].refs != 2 ->
+		err = AGAIN
+	:: else -> memfd_invalidate_consumers(bit(p), bit(KVM))
+	fi
 }
 
 inline memfd_invalidate_end()
@@ -370,7 +407,8 @@ inline memfd_unregister_falloc_notifier(i)
 		mn[i].promised = false;
 		inv[0].told = inv[0].told & ~bit(i);
 		inv[1].told = inv[1].told & ~bit(i);
-		inv[2].told = inv[2].told & ~bit(i)
+		inv[2].told = inv[2].told & ~bit(i);
+		inv[3].told = inv[3].told & ~bit(i)
 	}
 }
 
@@ -500,7 +538,7 @@ inline shmem_get_folio(p, f, sgp)
 			else ->
 			came = false;
 			fresh = false;
-			unseen = false;
+			unseen = unseen && sgp == SGP_WRITE;
 			break
 		   }
 		fi
@@ -555,18 +593,21 @@ inline shmem_fallocate()
 {
 	memfd_fallocate_begin();
 	do
-	:: p < 2 && !err ->
+	:: p < 2 && !err && (!second || mn[MIRROR].here) ->
 		shmem_get_folio(p, f, SGP_FALLOC);
 		atomic {
 			if
-			:: !err -> folio_unlock_put(f); p++
+			:: !err ->
+				folio[f].dirty = true;
+				folio_unlock_put(f);
+				p++
 			:: else
 			fi
 		}
-	:: p < 2 && !err && !second -> err = FAILED	/* killed, or no memory */
+	:: p < 2 && !err && (!second || mn[MIRROR].here) ->
+		err = FAILED	/* killed, or no memory */
 	:: d_step {	/* shmem_falloc_populate() */
-		p == 2 && !err && !second && mn[MIRROR].here &&
-		!mistake(no_second_pass) ->
+		p == 2 && !err && !second && !mistake(no_second_pass) ->
 		second = true;
 		p = 0
 	   }
@@ -599,21 +640,87 @@ inline shmem_fallocate()
 /* shmem_write_begin() and shmem_write_end() */
 inline shmem_write(p)
 {
-	absent = followed && !cache[p];
-	shmem_get_folio(p, f, SGP_WRITE);
-	if
-	:: !err && !folio[f].uptodate ->
-		folio[f].uptodate = true;
-		memfd_populate_or_drop(p, f, absent)
-	:: else
-	fi;
-	atomic {
+	do
+	:: shmem_get_folio(p, f, SGP_WRITE);
 		if
-		:: f -> folio_unlock_put(f)
+		:: !err && !folio[f].uptodate ->
+			folio[f].uptodate = true;
+			fresh = !folio[f].dirty;
+			if
+			:: memfd_populate_or_drop(p, f, fresh)
+			:: unseen
+			fi
 		:: else
 		fi;
-		absent = false
+		if
+		:: atomic {
+			err == AGAIN ->
+			err = OK;
+			fresh = false;
+			unseen = false
+		   }
+		:: atomic {
+			else ->
+			if
+			:: f -> folio[f].dirty = true; folio_unlock_put(f)
+			:: else
+			fi;
+			fresh = false;
+			unseen = false;
+			break
+		   }
+		fi
+	od
+}
+
+/*
+ * Of page 0. Who looks a folio up has a reference on it, which keeps it where it
+ * is: only the page cache's may be there, and this one's own. So the new folio can
+ * have the number of the old one, which nobody has seen but who still maps it.
+ */
+inline shmem_migrate_folio()
+{
+	atomic {
+		cache[0] && !folio[cache[0]].locked && !caller_left ->
+		f = cache[0];
+		folio[f].locked = !mistake(replace_unlocked);
+		folio[f].refs++;
+		memfd_replace_begin(0, f)
 	}
+	atomic {
+		if	/* migrate_folio() */
+		:: !err && folio[f].refs == 2 -> HOLDS(I2, !reachable(f))
+		:: else
+		fi;
+		memfd_invalidate_end();	/* memfd_replace_end() */
+		folio_unlock_put(f);
+		err = OK
+	}
+}
+
+/*
+ * shmem as a backing store: mm/memfd_ops.c
+ */
+
+/* Either it is ready, and nobody has its lock, or it goes the long way */
+inline shmem_get_lock_pfn(p, f)
+{
+	if
+	:: atomic {	/* shmem_lock_ready() */
+		folio[cache[p]].uptodate && !folio[cache[p]].locked ->
+		f = cache[p];
+		folio[f].locked = true;
+		folio[f].refs++
+	   }
+	:: shmem_get_folio(p, f, SGP_CACHE)
+	fi
+}
+
+inline shmem_put_unlock_pfn(f)
+{
+	folio[f].dirty = folio[f].dirty ||
+			 mn[KVM].here && !mistake(kvm_keeps_clean);
+	folio_unlock_put(f)
 }
 
 /*
@@ -633,6 +740,7 @@ inline revoke(set, p)
 	:: (set) & bit(p) && mn[MIRROR].reach[p] ->
 		g = mn[MIRROR].reach[p];
 		mn[MIRROR].reach[p] = 0;
+		folio[g].dirty = true;
 		folio_put(g);
 		g = 0
 	:: else
@@ -692,7 +800,7 @@ inline mirror_invalidate_end()
 		q = first(todo)
 	}
 	atomic {	/* shmem_get_folios() */
-		!folio[cache[q]].locked ->
+		!folio[cache[q]].locked || !folio[cache[q]].uptodate ->
 		g = cache[q];
 		if
 		:: folio[g].uptodate && !mistake(no_refill) -> folio[g].refs++
@@ -805,7 +913,21 @@ inline kvm_memfd_unbind()
 	mmu_invalidate_in_progress = 0
 }
 
-/* kvm_memfd_get_pfn() has kept a reference, until this is done */
+/* The reference on @pfn is kept until that is mapped */
+inline kvm_memfd_get_pfn(p, f, pfn)
+{
+	shmem_get_lock_pfn(p, f);
+	atomic {
+		if
+		:: f ->
+			pfn = f;
+			folio[pfn].refs++;
+			shmem_put_unlock_pfn(f)
+		:: else
+		fi
+	}
+}
+
 inline kvm_tdp_map_page(p, f)
 {
 	if
@@ -826,7 +948,7 @@ active proctype caller()
 {
 	LOCALS;
 	byte set, gone;
-	bool vetoed, second, absent;
+	bool vetoed, second;
 
 	do
 	:: atomic {
@@ -841,6 +963,7 @@ active proctype caller()
 			:: set = BOTH_PAGES; gone = bit(0)
 			:: set = BOTH_PAGES; gone = bit(1)
 			:: set = BOTH_PAGES; gone = BOTH_PAGES
+			:: set = BOTH_PAGES; gone = 0	/* memfd_add_seals() */
 			fi
 		   }
 			shmem_punch_hole(set, gone)
@@ -859,7 +982,7 @@ active proctype caller()
 			i_rwsem_writer = false;
 			call_returns()
 		}
-	:: break
+	:: caller_left = true; break
 	od
 }
 
@@ -886,19 +1009,36 @@ active proctype device()
 active proctype guest()
 {
 	LOCALS;
+	byte pfn;
 
 	do
 	:: !mn[KVM].here -> memfd_register_falloc_notifier(KVM)
 	:: mn[KVM].here -> kvm_memfd_unbind()
 	:: mmu_seq_moved = false;
-		shmem_get_folio(p, f, SGP_CACHE);
-		if
-		:: f ->
-			folio[f].locked = false;
-			atomic { kvm_tdp_map_page(p, f) }
-		:: else
-		fi;
-		atomic { mmu_seq_moved = true; call_returns() }
+		kvm_memfd_get_pfn(p, f, pfn);
+		atomic {
+			if
+			:: pfn -> kvm_tdp_map_page(p, pfn)
+			:: else
+			fi;
+			mmu_seq_moved = true;
+			call_returns()
+		}
 	:: break
+	od
+}
+
+active proctype memory()
+{
+	LOCALS;
+
+	do
+	:: shmem_migrate_folio()
+	:: atomic {	/* reclaim */
+		!caller_left && cache[0] && folio[cache[0]].refs == 1 &&
+		!folio[cache[0]].dirty ->
+		filemap_remove_folio(0)
+	   }
+	:: caller_left -> break
 	od
 }
