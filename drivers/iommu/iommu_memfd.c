@@ -775,14 +775,23 @@ static void account_put(struct iommu_memfd_account *account)
 		mmdrop(account->mm);
 }
 
-/* Charge what @from pinned for both to @im, where it is mapped as well */
+/*
+ * Charge what @from pinned for both to @im, where it is mapped as well. Not to
+ * both at any time: another page of the same process could be one too many then.
+ */
 static void account_move(struct iommu_memfd *from, struct iommu_memfd *im)
 {
-	mutex_lock(&im->lock);
-	account_get(&im->account, &from->account);
+	mutex_lock(&from->lock);
+	mutex_lock_nested(&im->lock, SINGLE_DEPTH_NESTING);
+	im->account = from->account;
+	from->account.mm = NULL;
+	/* a page that is just coming may be in one of them alone */
 	if (im->account.mm)
-		atomic64_add(im->held + im->kept, &im->account.mm->pinned_vm);
+		atomic64_add((s64)(im->held + im->kept) -
+			     (s64)(from->held + from->kept),
+			     &im->account.mm->pinned_vm);
 	mutex_unlock(&im->lock);
+	mutex_unlock(&from->lock);
 }
 
 /* Reserve the mirror's IOVA range */
