@@ -3,13 +3,8 @@
  * What a device holds counts against RLIMIT_MEMLOCK of who mapped it: by the pages
  * that it has, not by the size of the window, and no longer than it has them.
  */
-#include "test_util.h"
+#include "rights_util.h"
 #include "../kselftest_harness.h"
-
-#include <linux/capability.h>
-#include <setjmp.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 
 #define PAGES	1024
 #define LIMIT	16UL
@@ -29,28 +24,12 @@ FIXTURE_TEARDOWN(memlock)
 	rig_teardown(&self->r);
 }
 
-/* From now on RLIMIT_MEMLOCK holds for this process, as for an ordinary user's. */
-static int limit_memlock(rlim_t pages)
-{
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	struct rlimit limit = { .rlim_cur = pages * PAGE, .rlim_max = pages * PAGE };
-
-	if (setrlimit(RLIMIT_MEMLOCK, &limit) || syscall(SYS_capget, &header, data))
-		return -errno;
-	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
-	data[CAP_TO_INDEX(CAP_IPC_LOCK)].permitted &= ~CAP_TO_MASK(CAP_IPC_LOCK);
-	return syscall(SYS_capset, &header, data) ? -errno : 0;
-}
-
 TEST_F_TIMEOUT(memlock, counts_what_is_there, 60)
 {
 	struct rig *r = &self->r;
 
 	ASSERT_EQ(0, pinned());
-	ASSERT_EQ(0, limit_memlock(LIMIT));
+	ASSERT_EQ(0, limit_as_user(LIMIT));
 	ASSERT_EQ(0, grow(r->fd, 100, 4));
 	/* a sparse window, 64 times the limit */
 	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
@@ -72,7 +51,7 @@ TEST_F_TIMEOUT(memlock, refuses_to_map, 60)
 {
 	struct rig *r = &self->r;
 
-	ASSERT_EQ(0, limit_memlock(LIMIT));
+	ASSERT_EQ(0, limit_as_user(LIMIT));
 	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
 	EXPECT_EQ(-ENOMEM, rig_map(r, 0, 0, PAGES));
 	EXPECT_EQ(0, pinned());
@@ -82,28 +61,6 @@ TEST_F_TIMEOUT(memlock, refuses_to_map, 60)
 	EXPECT_EQ(LIMIT, pinned());
 	EXPECT_EQ(-ENOMEM, rig_map(r, 0, LIMIT, 1));
 	EXPECT_EQ(LIMIT, pinned());
-}
-
-static sigjmp_buf bus_error;
-
-static void on_sigbus(int sig)
-{
-	siglongjmp(bus_error, sig);
-}
-
-/* Does a write there end in SIGBUS? */
-static bool write_is_refused(unsigned char *addr)
-{
-	struct sigaction action = { .sa_handler = on_sigbus }, old;
-	volatile bool refused = true;
-
-	sigaction(SIGBUS, &action, &old);
-	if (!sigsetjmp(bus_error, 1)) {
-		*(volatile unsigned char *)addr = 1;
-		refused = false;
-	}
-	sigaction(SIGBUS, &old, NULL);
-	return refused;
 }
 
 /* A page too many: who brings it is refused, and the file does not have it. */
@@ -118,7 +75,7 @@ TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 	ASSERT_LE(0, child);
 	if (!child) {
 		/* the limit is this one's, whoever brings the page */
-		if (limit_memlock(LIMIT) || rig_map(r, 0, 0, PAGES))
+		if (limit_as_user(LIMIT) || rig_map(r, 0, 0, PAGES))
 			_exit(1);
 		if (pinned() != LIMIT)
 			_exit(2);
@@ -150,7 +107,7 @@ TEST_F_TIMEOUT(memlock, neighbours_come_back, 60)
 
 	if (rig_thp(r, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
-	ASSERT_EQ(0, limit_memlock(HUGE_PAGES));
+	ASSERT_EQ(0, limit_as_user(HUGE_PAGES));
 	ASSERT_EQ(0, grow(r->fd, 0, HUGE_PAGES));
 	ASSERT_EQ(0, rig_map(r, 0, 0, HUGE_PAGES));
 	EXPECT_EQ(HUGE_PAGES, pinned());

@@ -3,15 +3,11 @@
  * What a process may map is what the descriptors that it holds allow, whoever made
  * them, whatever it was or becomes; and what it may hold is its own limit.
  */
-#include "test_util.h"
+#include "rights_util.h"
 #include "../kselftest_harness.h"
-
-#include <linux/capability.h>
-#include <sys/resource.h>
 
 #define PAGES	256
 #define LIMIT	16UL
-#define NOBODY	65534
 
 FIXTURE(rights)
 {
@@ -28,38 +24,6 @@ FIXTURE_TEARDOWN(rights)
 	rig_teardown(&self->r);
 }
 
-/* Another descriptor of the same file, with less rights */
-static int reopen(int fd, int flags)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, flags | O_CLOEXEC);
-}
-
-static int limit_memlock(rlim_t pages)
-{
-	struct rlimit limit = { .rlim_cur = pages * PAGE, .rlim_max = pages * PAGE };
-
-	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : 0;
-}
-
-/* With CAP_IPC_LOCK among those in effect, or not */
-static int set_ipc_lock(bool effective)
-{
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-
-	if (syscall(SYS_capget, &header, data))
-		return -errno;
-	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
-	if (effective)
-		data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective |= CAP_TO_MASK(CAP_IPC_LOCK);
-	return syscall(SYS_capset, &header, data) ? -errno : 0;
-}
-
 static int map_flags(struct rig *r, int fd, __u32 flags)
 {
 	struct mdma *m = &r->dev[0];
@@ -69,24 +33,6 @@ static int map_flags(struct rig *r, int fd, __u32 flags)
 		mdma_unmap_all(m);
 	return ret;
 }
-
-/* True in a new process. False in ours, when that has ended, with its status. */
-static bool in_child(int *status)
-{
-	pid_t pid = fork();
-
-	*status = -1;
-	if (pid > 0)
-		waitpid(pid, status, 0);
-	return !pid;
-}
-
-#define MUST(what) do {							\
-	if (!(what)) {							\
-		note("line %d: not so: %s (errno %d)", __LINE__, #what, errno);	\
-		_exit(1);						\
-	}								\
-} while (0)
 
 /* An ordinary user who is handed a device and a descriptor has these, no more. */
 TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
