@@ -5,13 +5,13 @@
  * cannot tell that it was blocked, so that memory shows it, and on VT-d the number
  * of faults as well.
  */
-#include <signal.h>
-
+#include "rights_util.h"
 #include "vfio_util.h"
 #include "../kselftest_harness.h"
 
 #define GIB	(1024UL << 20)
 #define PAGES	64		/* that most tests map, of a file of 2 MiB */
+#define LIMIT	16UL		/* of a process that has one */
 
 #define BASE	(4 * GIB)	/* the IOVA of the file's first page */
 #define SIDE	(2 * GIB)	/* that of what the device copies from, then to */
@@ -519,24 +519,52 @@ TEST_F_TIMEOUT(vfio, lose, 240)
 	}
 }
 
-/* A DMA that is on its way writes the old page before punch returns, or nothing. */
+#define NEXT	16	/* pages of who has next what was freed */
+
+/*
+ * A DMA that is on its way writes the old page before punch returns, or nothing: not
+ * to whoever has that page then.
+ */
 TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 {
 	struct bench *b = &self->b;
 	struct rig *r = &b->r;
-	int round;
+	int round, other, again = 0;
+	__u64 pfn, pfns[NEXT];
+	unsigned char *mem;
+	size_t i;
 
+	/* mapped too: what a device may have is allocated where that came from */
+	other = memfd_create("other", MFD_CLOEXEC);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, ftruncate(other, NEXT * PAGE));
+	mem = mmap(NULL, NEXT * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, other, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, space_map(&b->s, other, 0, BASE + GIB, NEXT * PAGE, DMA_R));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	fill(b->source, 99);
 	for (round = 0; round < 4; round++) {
 		ASSERT_EQ(0, grow(r->fd, 0, 1));
-		ASSERT_EQ(0, edu_dma(&b->edu, SIDE, LEN, false));
+		/* the IOMMU's TLB has it now */
+		ASSERT_EQ(0, device_writes(b, iova(0), 99));
+		EXPECT_TRUE(written(at(r, 0), 99));
+		pfn = pfn_of(at(r, 0));
 		edu_go(&b->edu, iova(0), LEN, true);
 		ASSERT_EQ(0, punch(r->fd, 0, 1));
-		dirty_free_memory(HUGE);
+		ASSERT_EQ(0, grow(other, 0, NEXT));
+		ASSERT_EQ(0, madvise(mem, NEXT * PAGE, MADV_POPULATE_READ));
+		page_frames(mem, NEXT, pfns);
+		if (edu_read(&b->edu, EDU_DMA_CMD) & EDU_DMA_RUN)
+			for (i = 0; i < NEXT; i++)
+				again += pfns[i] == pfn;
 		ASSERT_EQ(0, edu_wait(&b->edu));
+		EXPECT_TRUE(all(mem, NEXT * PAGE, 0));
 		EXPECT_EQ(0, allocated(r->fd));
+		ASSERT_EQ(0, punch(other, 0, NEXT));
 	}
+	/* or else nothing has been seen here */
+	note("in %d rounds the page had another owner when the DMA ended", again);
+	EXPECT_LT(0, again);
+
 	/* and one that meets the page that has come instead, writes that */
 	ASSERT_EQ(0, grow(r->fd, 0, 1));
 	ASSERT_EQ(0, edu_dma(&b->edu, SIDE, LEN, false));
@@ -545,6 +573,8 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 	ASSERT_EQ(0, grow(r->fd, 0, 1));
 	ASSERT_EQ(0, edu_wait(&b->edu));
 	EXPECT_TRUE(written(at(r, 0), 99));
+	munmap(mem, NEXT * PAGE);
+	close(other);
 }
 
 TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
@@ -979,6 +1009,10 @@ TEST_F_TIMEOUT(vfio, files, 60)
 	}
 }
 
+/*
+ * Seals
+ */
+
 /* Who may not write to the file may not have the device do it. */
 TEST_F_TIMEOUT(vfio, seals, 60)
 {
@@ -1000,11 +1034,159 @@ TEST_F_TIMEOUT(vfio, seals, 60)
 		EXPECT_EQ(PAGE, space_unmap(&b->s, BASE, PAGE));
 		close(fd);
 	}
+}
 
-	/* the device writes already */
+static int add_seals(struct bench *b, int seals)
+{
+	return fcntl(b->r.fd, F_ADD_SEALS, seals) ? -errno : 0;
+}
+
+/* Go on seeing the file by a mapping that cannot write, and so keeps no seal off. */
+static int look_only(struct rig *r)
+{
+	int fd = reopen(r->fd, O_RDONLY);
+
+	if (fd < 0)
+		return -errno;
+	r->mem = mmap(r->mem, r->pages * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+	close(fd);
+	return r->mem == MAP_FAILED ? -errno : 0;
+}
+
+/* A sealed file does not change: not while a device can write to it, or to its holes. */
+TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
+{
+	const __u64 reader = iova(PAGES);
+	struct bench *b = &self->b;
+	struct rig *r = &b->r;
+
+	fill(at(r, 0), 1);
+	ASSERT_EQ(0, look_only(r));
+	ASSERT_EQ(0, map_pages(b, 8, 8));
+	EXPECT_TRUE(table_has(b, &b->edu, 8, 8, 0));
+	EXPECT_EQ(-EBUSY, add_seals(b, F_SEAL_WRITE));
+	EXPECT_EQ(8 * PAGE, space_unmap(&b->s, iova(8), 8 * PAGE));
+
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	EXPECT_EQ(EBUSY, errno_of(fcntl(b->r.fd, F_ADD_SEALS, F_SEAL_WRITE)));
+	/* one that only reads keeps nobody off; it is not what is in the way */
+	ASSERT_EQ(0, space_map(&b->s, r->fd, 0, reader, PAGES * PAGE, DMA_R));
+	EXPECT_EQ(-EBUSY, add_seals(b, F_SEAL_WRITE));
+	EXPECT_EQ(0, fcntl(r->fd, F_GET_SEALS));
+	/* what was refused has changed nothing */
+	EXPECT_EQ(0, device_writes(b, iova(0), 2));
+	EXPECT_TRUE(written(at(r, 0), 2));
+	EXPECT_TRUE(device_reads(b, reader, at(r, 0)));
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
+
+	EXPECT_EQ(0, add_seals(b, F_SEAL_WRITE));
+	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_TRUE(device_reads(b, reader, at(r, 0)));
+	EXPECT_EQ(-EPERM, map_pages(b, 0, PAGES));
+	EXPECT_EQ(-EPERM, map_one(b, r->fd, DMA_W));
+	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(0, map_one(b, r->fd, DMA_R));
+	EXPECT_TRUE(device_reads(b, BASE, at(r, 0)));
+	EXPECT_EQ(0, device_writes(b, BASE, 3));
+	EXPECT_EQ(0, device_writes(b, reader, 3));
+	EXPECT_TRUE(written(at(r, 0), 2));
+}
+
+/* F_SEAL_FUTURE_WRITE is for those who come; a device that writes goes on. */
+TEST_F_TIMEOUT(vfio, seals_and_later_writers, 60)
+{
+	struct bench *b = &self->b;
+	struct rig *r = &b->r;
+
+	ASSERT_EQ(0, look_only(r));
+	ASSERT_EQ(0, map_pages(b, 0, PAGES));
+	EXPECT_EQ(0, add_seals(b, F_SEAL_FUTURE_WRITE));
+	EXPECT_EQ(-EPERM, space_map(&b->s, r->fd, 0, iova(PAGES), PAGE, DMA_RW));
+	EXPECT_EQ(-EPERM, punch(r->fd, 0, 1));
+	ASSERT_EQ(0, grow(r->fd, 1, 1));
+	EXPECT_EQ(0, device_writes(b, iova(1), 1));
+	EXPECT_TRUE(written(at(r, 1), 1));
+	EXPECT_EQ(-EBUSY, add_seals(b, F_SEAL_WRITE));
+	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
+	EXPECT_EQ(-EPERM, map_pages(b, 0, PAGES));
+	EXPECT_EQ(0, add_seals(b, F_SEAL_WRITE));
+	EXPECT_TRUE(nothing_mapped(b));
+}
+
+/* What a file that may not grow or shrink refuses does not reach the device either. */
+TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
+{
+	const int more[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, 0 };
+	const size_t size = 16;
+	struct bench *b = &self->b;
+	struct rig *r = &b->r;
+	size_t i;
+
+	ASSERT_EQ(0, ftruncate(r->fd, size * PAGE));
+	ASSERT_EQ(0, grow(r->fd, 0, 8));
+	/* the window is larger than the file */
+	ASSERT_EQ(0, map_pages(b, 0, PAGES));
+
+	ASSERT_EQ(0, add_seals(b, F_SEAL_GROW));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(r->fd, PAGES * PAGE)));
+	EXPECT_EQ(-EPERM, grow(r->fd, size, 1));
+	EXPECT_EQ(-EPERM, grow(r->fd, 12, 8));
+	EXPECT_EQ(EPERM, errno_of(fallocate(r->fd, FALLOC_FL_KEEP_SIZE, size * PAGE, PAGE)));
+	EXPECT_EQ(EPERM, errno_of(pwrite(r->fd, "x", 1, size * PAGE)));
+	EXPECT_EQ(size, file_pages(r->fd));
+	EXPECT_EQ(8, allocated(r->fd));
+	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 8));
+	/* within its size it grows, and the device with it */
+	EXPECT_EQ(0, grow(r->fd, 12, 4));
+	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 12));
+	EXPECT_TRUE(reached(b, 15, 1));
+
+	ASSERT_EQ(0, add_seals(b, F_SEAL_SHRINK));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(r->fd, 4 * PAGE)));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(r->fd, size * PAGE - 1)));
+	EXPECT_EQ(size, file_pages(r->fd));
+	EXPECT_EQ(12, allocated(r->fd));
+	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 12));
+	EXPECT_TRUE(device_reads(b, iova(15), at(r, 15)));
+	/* a hole is not shorter */
+	EXPECT_EQ(0, punch(r->fd, 14, 2));
+	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 10));
+	EXPECT_TRUE(blocked(b, 15));
+
+	/* no more seals: who has the file mapped can rely on writing to it */
+	ASSERT_EQ(0, add_seals(b, F_SEAL_SEAL));
+	for (i = 0; i < ARRAY_SIZE(more); i++) {
+		EXPECT_EQ(-EPERM, add_seals(b, more[i])) TH_LOG("seal 0x%x", more[i]);
+	}
+	EXPECT_EQ(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, fcntl(r->fd, F_GET_SEALS));
+	EXPECT_TRUE(reached(b, 0, 2));
+	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
+	EXPECT_EQ(0, map_pages(b, 0, PAGES));
+	EXPECT_TRUE(reached(b, 0, 4));
+}
+
+/* A mapping that no device has yet keeps no seal off; then no device can have it. */
+TEST_F_TIMEOUT(late_cdev, sealed_before_attach, 60)
+{
+	struct bench *b = &self->b;
+	struct rig *r = &b->r;
+
+	fill(at(r, 0), 1);
+	ASSERT_EQ(0, look_only(r));
+	ASSERT_EQ(0, vdev_bind(&b->s, &b->edu));
+	ASSERT_EQ(0, map_side(b));
+	ASSERT_EQ(0, map_pages(b, 0, PAGES));
+	EXPECT_EQ(0, add_seals(b, F_SEAL_WRITE));
+	EXPECT_EQ(-EPERM, vdev_attach(&b->edu, b->s.ioas));
+	EXPECT_TRUE(nothing_mapped(b));
+	EXPECT_EQ(0, consumers_of(b->side));
+
+	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
+	ASSERT_EQ(0, map_one(b, r->fd, DMA_R));
+	ASSERT_EQ(0, vdev_attach(&b->edu, b->s.ioas));
+	ASSERT_EQ(0, edu_start(&b->edu));
+	EXPECT_TRUE(device_reads(b, BASE, at(r, 0)));
+	EXPECT_EQ(0, device_writes(b, BASE, 2));
+	EXPECT_TRUE(filled(at(r, 0), 1));
 }
 
 #define DMA_LIMIT	"/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
@@ -1586,7 +1768,10 @@ TEST_F_TIMEOUT(late, unbound_while_mapped, 120)
 	EXPECT_TRUE(blocked(b, 1));
 }
 
-/* Whoever opened and mapped is gone; the mapping belongs to those who have the fds. */
+/*
+ * Whoever opened and mapped is gone; the mapping belongs to those who have the fds, but
+ * what it holds is counted for that one, whose limit remains.
+ */
 TEST_F_TIMEOUT(late, passed_on, 120)
 {
 	struct bench *b = &self->b;
@@ -1599,8 +1784,8 @@ TEST_F_TIMEOUT(late, passed_on, 120)
 	if (!pid) {
 		mdma_close_fd(&r->fd);
 		r->fd = memfd_create("its own", MFD_CLOEXEC);
-		if (ftruncate(r->fd, HUGE) || bench_open(b) || map_side(b) ||
-		    map_pages(b, 0, PAGES))
+		if (limit_as_user(LIMIT) || ftruncate(r->fd, HUGE) || bench_open(b) ||
+		    map_side(b) || map_pages(b, 0, PAGES) || grow(r->fd, 32, 5))
 			_exit(1);
 		fds[0] = r->fd;
 		fds[1] = b->s.fd;
@@ -1622,6 +1807,10 @@ TEST_F_TIMEOUT(late, passed_on, 120)
 		ASSERT_LE(0, fds[i]);
 	}
 	close(pidfd);
+	EXPECT_EQ(5, pinned_by(pid));
+	ASSERT_EQ(0, grow(fds[0], 37, 2));
+	EXPECT_EQ(7, pinned_by(pid));
+	EXPECT_EQ(0, pinned());
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 
@@ -1639,11 +1828,18 @@ TEST_F_TIMEOUT(late, passed_on, 120)
 	EXPECT_TRUE(reached(b, 4, 4));
 	ASSERT_EQ(0, punch(r->fd, 4, 1));
 	EXPECT_TRUE(blocked(b, 4));
+	/* it mapped source and sink as well, two pages: seven are left */
+	EXPECT_EQ(0, grow(r->fd, 8, LIMIT - 9));
+	EXPECT_EQ(-EDQUOT, grow(r->fd, 40, 1));
+	EXPECT_EQ(LIMIT - 2, allocated(r->fd));
+	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, LIMIT - 2));
+	EXPECT_EQ(0, pinned());
 	/* who has the container may go on with it */
 	if (b->s.way == TYPE1)
 		EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
 	bench_close(b);
 	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, grow(r->fd, 40, 1));
 }
 
 /*
