@@ -1,0 +1,635 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What who maps a memfd by VFIO type1 or iommufd may have: as many pages as its
+ * RLIMIT_MEMLOCK says, however many devices have them and however they come and go;
+ * and of the file no more than its descriptor allows, whoever it was from.
+ */
+#include <pthread.h>
+
+#include "rights_util.h"
+#include "vfio_util.h"
+#include "../kselftest_harness.h"
+
+#define GIB	(1024UL << 20)
+#define BASE	(4 * GIB)	/* the IOVA of the file's first page */
+#define PAGES	256		/* of the file */
+#define LIMIT	16UL
+
+struct place {
+	struct rig r;		/* the memfd, without the rig's devices */
+	struct space s;
+	/* each behind another IOMMU, so in a domain of its own; and one behind none */
+	struct vdev edu, dma, pin;
+	char unsafe;
+};
+
+static __u64 iova(size_t page)
+{
+	return BASE + page * PAGE;
+}
+
+/* After the last test: who drove the device before us does so again. */
+static void __attribute__((destructor)) give_back(void)
+{
+	char address[32];
+
+	if (!pci_find(EDU_ALIAS, address, sizeof(address)))
+		pci_give_back(address);
+}
+
+static int place_setup(struct place *p, enum way way)
+{
+	int ret;
+
+	memset(p, 0, sizeof(*p));
+	p->edu = (struct vdev)VDEV_INIT;
+	p->dma = (struct vdev)VDEV_SOFT(DEVICE_DMA);
+	p->pin = (struct vdev)VDEV_SOFT(DEVICE_PIN);
+	p->s.fd = -1;
+	ret = rig_memory(&p->r, PAGES);
+	if (!ret)
+		ret = allow_unsafe_interrupts(&p->unsafe);
+	if (!ret)
+		ret = pci_find(EDU_ALIAS, p->edu.address, sizeof(p->edu.address));
+	if (ret)
+		return ret;
+	/* an instance that is open would have the unbinding wait */
+	mdma_remove_stale();
+	ret = pci_take(p->edu.address);
+	return ret ? ret : space_open(&p->s, way);
+}
+
+static void place_teardown(struct place *p)
+{
+	vdev_close(&p->edu);
+	vdev_close(&p->dma);
+	vdev_close(&p->pin);
+	mdma_close_fd(&p->s.fd);
+	unsafe_interrupts_as_before(p->unsafe);
+	rig_teardown(&p->r);
+}
+
+static int map_fd(struct place *p, int fd, size_t first, size_t pages, __u32 prot)
+{
+	return space_map(&p->s, fd, first * PAGE, iova(first), pages * PAGE, prot);
+}
+
+static int map_pages(struct place *p, size_t first, size_t pages)
+{
+	return map_fd(p, p->r.fd, first, pages, DMA_RW);
+}
+
+static __s64 unmap_pages(struct place *p, size_t first, size_t pages)
+{
+	return space_unmap(&p->s, iova(first), pages * PAGE);
+}
+
+/*
+ * Does edu have as many pages of the file, as far as its table can be seen, and are
+ * they counted, and no others?
+ */
+static bool edu_has(struct place *p, long want)
+{
+	long got = vdev_reaches(&p->edu, iova(0), PAGES, p->r.mem);
+
+	if (got != -ENOENT && got != want)
+		note("the table has %ld pages rather than %ld", got, want);
+	else if (pinned() != want)
+		note("%ld pages are counted rather than %ld", pinned(), want);
+	else
+		return true;
+	return false;
+}
+
+/* Is the file followed by nobody, and nothing counted? */
+static bool has_nothing(struct place *p)
+{
+	return !consumers_of(p->r.fd) && edu_has(p, 0);
+}
+
+FIXTURE(limit)
+{
+	struct place p;
+};
+
+FIXTURE_VARIANT(limit)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(limit, type1) { .way = TYPE1 };
+FIXTURE_VARIANT_ADD(limit, iommufd) { .way = IOMMUFD };
+FIXTURE_VARIANT_ADD(limit, iommufd_group) { .way = IOMMUFD_GROUP };
+
+/* Nothing is opened yet. */
+FIXTURE_SETUP(limit)
+{
+	ASSERT_EQ(0, place_setup(&self->p, variant->way));
+	ASSERT_EQ(0, limit_as_user(LIMIT));
+	ASSERT_EQ(0, pinned());
+}
+
+FIXTURE_TEARDOWN(limit)
+{
+	place_teardown(&self->p);
+}
+
+/* Too many to map: nothing of it stays, and fewer can be mapped. */
+TEST_F_TIMEOUT(limit, refuses_to_map, 60)
+{
+	struct place *p = &self->p;
+	struct rig *r = &p->r;
+
+	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	EXPECT_EQ(-ENOMEM, map_pages(p, 0, PAGES));
+	EXPECT_TRUE(has_nothing(p));
+	EXPECT_EQ(0, map_pages(p, 0, LIMIT));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+
+	/* there is none left: not for another page, nor for one once more */
+	EXPECT_EQ(-ENOMEM, map_pages(p, LIMIT, 1));
+	EXPECT_EQ(-ENOMEM, space_map(&p->s, r->fd, 0, iova(PAGES), PAGE, DMA_R));
+	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+	/* pages count, not windows */
+	EXPECT_EQ(0, map_pages(p, LIMIT + 1, PAGES - LIMIT - 1));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+
+	EXPECT_EQ(LIMIT * PAGE, unmap_pages(p, 0, LIMIT));
+	EXPECT_TRUE(edu_has(p, 0));
+	EXPECT_EQ(0, map_pages(p, 1, LIMIT));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+}
+
+/* A page too many later: who brings it is refused, and the file does not have it. */
+TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
+{
+	struct place *p = &self->p;
+	char data[3 * PAGE] = "";
+	struct rig *r = &p->r;
+
+	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, map_pages(p, 0, PAGES));
+	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
+	EXPECT_EQ(-1, pwrite(r->fd, data, 1, 100 * PAGE));
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_TRUE(write_is_refused(at(r, 100)));
+	EXPECT_TRUE(read_is_refused(at(r, 100)));
+	EXPECT_EQ(LIMIT, allocated(r->fd));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+	/* without another's privilege */
+	ASSERT_EQ(0, set_ipc_lock(true));
+	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
+	ASSERT_EQ(0, set_ipc_lock(false));
+
+	/* room for one: the device has it, and so it stays, but nothing of the others */
+	ASSERT_EQ(0, punch(r->fd, 3, 1));
+	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 3));
+	EXPECT_EQ(LIMIT, allocated(r->fd));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+	ASSERT_EQ(0, punch(r->fd, 100, 1));
+	EXPECT_EQ(PAGE, pwrite(r->fd, data, 3 * PAGE, 100 * PAGE));
+	EXPECT_EQ(LIMIT, allocated(r->fd));
+	EXPECT_TRUE(edu_has(p, LIMIT));
+
+	/* where the device does not look there may be as many as one likes */
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
+	EXPECT_EQ(0, map_pages(p, 0, LIMIT));
+	EXPECT_EQ(0, grow(r->fd, LIMIT, PAGES - LIMIT));
+	EXPECT_TRUE(edu_has(p, LIMIT - 1));
+}
+
+/* What is counted is what a device has, whatever ends that. */
+TEST_F_TIMEOUT(limit, given_back, 120)
+{
+	struct place *p = &self->p;
+	struct rig *r = &p->r;
+	int round;
+
+	for (round = 0; round < 2; round++) {
+		ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+		ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+		ASSERT_EQ(0, map_pages(p, 0, PAGES));
+		EXPECT_TRUE(edu_has(p, LIMIT));
+		ASSERT_EQ(0, punch(r->fd, 0, 4));
+		EXPECT_TRUE(edu_has(p, LIMIT - 4));
+		ASSERT_EQ(0, ftruncate(r->fd, 8 * PAGE));
+		EXPECT_TRUE(edu_has(p, 4));
+		ASSERT_EQ(0, ftruncate(r->fd, PAGES * PAGE));
+		EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
+		EXPECT_TRUE(has_nothing(p));
+
+		/* a device goes, and there is no other */
+		ASSERT_EQ(0, map_pages(p, 0, PAGES));
+		EXPECT_TRUE(edu_has(p, 4));
+		vdev_close(&p->edu);
+		EXPECT_TRUE(has_nothing(p));
+		p->s.typed = false;
+		ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+		/* an IOAS keeps its mappings, a container of type1 does not */
+		if (p->s.way == TYPE1)
+			ASSERT_EQ(0, map_pages(p, 0, PAGES));
+		EXPECT_TRUE(edu_has(p, 4));
+
+		/* all is closed; it goes with the last descriptor */
+		mdma_close_fd(&p->s.fd);
+		EXPECT_TRUE(edu_has(p, 4));
+		vdev_close(&p->edu);
+		EXPECT_TRUE(has_nothing(p));
+		ASSERT_EQ(0, space_open(&p->s, variant->way));
+	}
+}
+
+/*
+ * A mapping that is in no domain yet counts nothing. Attaching is what has too many
+ * pages then, and fails: also for who may lock any number, but did not map it.
+ */
+TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
+{
+	struct place *p = &self->p;
+	struct rig *r = &p->r;
+	int i;
+
+	switch (p->s.way) {
+	case TYPE1:
+		/* has a container in which there is no domain */
+		ASSERT_EQ(0, vdev_open(&p->s, &p->pin));
+		ASSERT_EQ(0, vdev_open_group(&p->edu));
+		break;
+	case IOMMUFD:
+		ASSERT_EQ(0, vdev_bind(&p->s, &p->edu));
+		break;
+	case IOMMUFD_GROUP:
+		ASSERT_EQ(0, vdev_join(&p->s, &p->edu));
+		break;
+	}
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, map_pages(p, 0, PAGES));
+	EXPECT_TRUE(has_nothing(p));
+
+	for (i = 0; i < 3; i++) {
+		const int want = i < 2 ? -ENOMEM : 0;
+
+		ASSERT_EQ(0, set_ipc_lock(i == 1));
+		if (i == 2)
+			ASSERT_EQ(0, punch(r->fd, 7, 1));
+		switch (p->s.way) {
+		case TYPE1:
+			EXPECT_EQ(want, ioctl(p->edu.group, VFIO_GROUP_SET_CONTAINER,
+					      &p->s.fd) ? -errno : 0);
+			break;
+		case IOMMUFD:
+			EXPECT_EQ(want, vdev_attach(&p->edu, p->s.ioas));
+			break;
+		case IOMMUFD_GROUP:
+			EXPECT_EQ(want, vdev_get(&p->edu));
+			break;
+		}
+		if (want) {
+			EXPECT_TRUE(has_nothing(p)) TH_LOG("attempt %d", i);
+		}
+	}
+	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_EQ(-EDQUOT, grow(r->fd, 7, 1));
+}
+
+/* Pages that are in two domains count once, whichever of them goes, or comes again. */
+TEST_F_TIMEOUT(limit, counts_once, 120)
+{
+	struct place *p = &self->p;
+	struct vdev *const d[] = { &p->edu, &p->dma };
+	struct rig *r = &p->r;
+	int first, domains;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, vdev_open(&p->s, d[0]));
+	ASSERT_EQ(0, vdev_open(&p->s, d[1]));
+	ASSERT_EQ(0, map_pages(p, 0, PAGES));
+	for (first = 0; first < 2; first++) {
+		for (domains = 2; domains; domains--) {
+			EXPECT_EQ(domains, consumers_of(r->fd));
+			EXPECT_EQ(LIMIT, pinned());
+			EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
+			EXPECT_EQ(LIMIT, allocated(r->fd));
+			ASSERT_EQ(0, punch(r->fd, 3, 2));
+			EXPECT_EQ(LIMIT - 2, pinned());
+			ASSERT_EQ(0, grow(r->fd, 3, 2));
+			if (domains == 2)
+				vdev_close(d[first]);
+		}
+		ASSERT_EQ(0, vdev_open(&p->s, d[first]));
+		EXPECT_TRUE(edu_has(p, LIMIT));
+	}
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
+	EXPECT_TRUE(has_nothing(p));
+}
+
+struct bringer {
+	int fd;
+	bool stop;		/* set by the other thread */
+	unsigned long brought;
+	int error;		/* the first one */
+};
+
+/* A page comes and goes, which there is room for. */
+static void *bring(void *arg)
+{
+	struct bringer *b = arg;
+
+	while (!b->error && !__atomic_load_n(&b->stop, __ATOMIC_RELAXED)) {
+		b->error = grow(b->fd, 0, 1);
+		if (!b->error)
+			b->error = punch(b->fd, 0, 1);
+		b->brought++;
+	}
+	return NULL;
+}
+
+/*
+ * When one of two domains goes, the pages are counted for the other: not for both
+ * meanwhile, or somebody would be refused a page for which there is room.
+ */
+TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
+{
+	const size_t many = 4096;
+	struct place *p = &self->p;
+	struct vdev *const d[] = { &p->edu, &p->dma };
+	struct bringer b = { 0 };
+	pthread_t thread;
+	int fd, round;
+
+	/* of which it takes a while to let go */
+	fd = memfd_create("many", MFD_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, many * PAGE));
+	ASSERT_EQ(0, grow(fd, 0, many));
+	ASSERT_EQ(0, set_ipc_lock(true));
+	ASSERT_EQ(0, limit_memlock(many + 1));
+	ASSERT_EQ(0, set_ipc_lock(false));
+
+	ASSERT_EQ(0, vdev_open(&p->s, d[0]));
+	ASSERT_EQ(0, vdev_open(&p->s, d[1]));
+	ASSERT_EQ(0, map_fd(p, fd, 0, many, DMA_RW));
+	ASSERT_EQ(0, space_map(&p->s, p->r.fd, 0, iova(many), PAGE, DMA_RW));
+	EXPECT_EQ(many, pinned());
+	b.fd = p->r.fd;
+	rig_stay_on_one_cpu(false);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, bring, &b));
+	for (round = 0; round < 8; round++) {
+		vdev_close(d[round % 2]);
+		EXPECT_EQ(0, vdev_open(&p->s, d[round % 2]));
+	}
+	__atomic_store_n(&b.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	note("the page came %lu times", b.brought);
+	EXPECT_EQ(0, b.error);
+	EXPECT_LT(8, b.brought);
+	EXPECT_EQ(many, pinned());
+	close(fd);
+}
+
+struct killed {
+	struct place *p;
+	int ready;
+};
+
+static __attribute__((noreturn)) int maps_and_waits(void *arg)
+{
+	struct killed *k = arg;
+	struct place *p = k->p;
+
+	if (!space_open(&p->s, p->s.way) && !vdev_open(&p->s, &p->edu) &&
+	    !map_pages(p, 0, PAGES))
+		(void)!write(k->ready, "!", 1);
+	for (;;)
+		pause();
+}
+
+/*
+ * Killed, with the only descriptors of the device: nothing is counted any more for
+ * its memory, which lives on in another process, and nobody has references to pages
+ * any more: the file can be sealed against writing.
+ */
+TEST_F_TIMEOUT(limit, killed, 60)
+{
+	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
+	struct place *p = &self->p;
+	struct killed k = { .p = p };
+	struct rig *r = &p->r;
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, munmap(r->mem, PAGES * PAGE));
+	r->mem = NULL;
+	ASSERT_EQ(0, pipe(ready));
+	k.ready = ready[1];
+	mdma_close_fd(&p->s.fd);
+	/* the same memory, but descriptors of its own */
+	pid = clone(maps_and_waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, &k);
+	ASSERT_LT(0, pid);
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	close(ready[0]);
+	EXPECT_EQ(LIMIT, pinned());
+	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(-1, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(EBUSY, errno);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	/* what it wrote to our memory: numbers of descriptors that are closed */
+	p->s.fd = -1;
+	p->edu.group = -1;
+	p->edu.fd = -1;
+
+	EXPECT_TRUE(has_nothing(p));
+	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	/* the device is free, and so is what was counted */
+	ASSERT_EQ(0, space_open(&p->s, variant->way));
+	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+	EXPECT_EQ(0, map_fd(p, r->fd, 0, PAGES, DMA_R));
+	EXPECT_EQ(LIMIT, pinned());
+}
+
+/*
+ * Rights
+ */
+
+FIXTURE(stranger)
+{
+	struct place p;
+};
+
+FIXTURE_VARIANT(stranger)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(stranger, type1) { .way = TYPE1 };
+FIXTURE_VARIANT_ADD(stranger, iommufd) { .way = IOMMUFD };
+FIXTURE_VARIANT_ADD(stranger, iommufd_group) { .way = IOMMUFD_GROUP };
+
+FIXTURE_SETUP(stranger)
+{
+	ASSERT_EQ(0, place_setup(&self->p, variant->way));
+}
+
+FIXTURE_TEARDOWN(stranger)
+{
+	place_teardown(&self->p);
+}
+
+/* What is handed over: a space with a device, and the file without all rights. */
+struct gift {
+	int space, ro, wo;
+	__u32 ioas;
+};
+
+static int make_gift(struct place *p, struct gift *gift)
+{
+	*gift = (struct gift){
+		.space = p->s.fd,
+		.ro = reopen(p->r.fd, O_RDONLY),
+		.wo = reopen(p->r.fd, O_WRONLY),
+		.ioas = p->s.ioas,
+	};
+	return gift->ro < 0 || gift->wo < 0 ? -errno : 0;
+}
+
+/* One's own copies of the descriptors of another process */
+static int take(int pidfd, struct gift *gift)
+{
+	int *const fds[] = { &gift->space, &gift->ro, &gift->wo };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		*fds[i] = syscall(SYS_pidfd_getfd, pidfd, *fds[i], 0);
+		if (*fds[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* What a stranger has and can do, with what it was given; exits if it is otherwise. */
+static void try_as_stranger(struct place *p, const struct gift *gift)
+{
+	MUST(reopen(gift->ro, O_RDONLY) >= 0);
+	MUST(reopen(gift->ro, O_RDWR) < 0 && errno == EACCES);
+	MUST(map_fd(p, gift->ro, 0, PAGES, DMA_RW) == -EACCES);
+	MUST(map_fd(p, gift->ro, 0, PAGES, DMA_W) == -EACCES);
+	/* VT-d lets a device read what it may write */
+	MUST(map_fd(p, gift->wo, 0, PAGES, DMA_W) == -EACCES);
+	MUST(map_fd(p, gift->wo, 0, PAGES, DMA_RW) == -EACCES);
+	MUST(map_fd(p, gift->wo, 0, PAGES, DMA_R) == -EACCES);
+	MUST(pinned() == 0);
+	/* there is one page too many */
+	MUST(map_fd(p, gift->ro, 0, PAGES, DMA_R) == -ENOMEM);
+	MUST(pinned() == 0);
+	MUST(map_fd(p, gift->ro, 1, PAGES - 1, DMA_R) == 0);
+	MUST(pinned() == LIMIT);
+}
+
+/* What of that is left when it has gone: to read, of its kind, and as much as it had. */
+static bool can_but_read(struct place *p)
+{
+	unsigned char data[LEN];
+	struct rig *r = &p->r;
+
+	fill(at(r, 1), 1);
+	if (soft_read(&p->dma, iova(1), data, LEN) || memcmp(data, at(r, 1), LEN)) {
+		note("the device does not reach the file");
+		return false;
+	}
+	memset(data, 0, LEN);
+	if (soft_write(&p->dma, iova(1), data, LEN) != -EFAULT || !filled(at(r, 1), 1)) {
+		note("the device can write");
+		return false;
+	}
+	return grow(r->fd, 100, 1) == -EDQUOT && !punch(r->fd, 2, 1) &&
+	       !grow(r->fd, 100, 1) && grow(r->fd, 2, 1) == -EDQUOT;
+}
+
+/*
+ * Who is handed a device and a descriptor has these, no more: another user, that is
+ * root in a user namespace of its own as well, which lifts no limit and opens no file.
+ */
+TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
+{
+	struct place *p = &self->p;
+	struct rig *r = &p->r;
+	int pipefd[2], status;
+	struct gift gift;
+	pid_t pid;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, fchmod(r->fd, 0644));
+	ASSERT_EQ(0, pipe(pipefd));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int parent = syscall(SYS_pidfd_open, getppid(), 0), file = r->fd;
+
+		mdma_close_fd(&r->fd);
+		mdma_close_fd(&p->s.fd);
+		close(pipefd[1]);
+		MUST(!munmap(r->mem, PAGES * PAGE));
+		MUST(read(pipefd[0], &gift, sizeof(gift)) == sizeof(gift));
+		MUST(!take(parent, &gift));
+		p->s.fd = gift.space;
+		p->s.ioas = gift.ioas;
+
+		MUST(!limit_memlock(LIMIT));
+		MUST(!setgid(NOBODY) && !setuid(NOBODY));
+		MUST(!unshare(CLONE_NEWUSER));
+		/* it has the capability, there */
+		MUST(!set_ipc_lock(true));
+		/* what it has not been given it cannot take any more */
+		MUST(syscall(SYS_pidfd_getfd, parent, file, 0) < 0 && errno == EPERM);
+		try_as_stranger(p, &gift);
+		_exit(0);
+	}
+	ASSERT_EQ(0, vdev_open(&p->s, &p->dma));
+	ASSERT_EQ(0, make_gift(p, &gift));
+	ASSERT_EQ(sizeof(gift), write(pipefd[1], &gift, sizeof(gift)));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	EXPECT_EQ(0, pinned());
+	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_TRUE(can_but_read(p));
+	close(gift.ro);
+	close(gift.wo);
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
+/* The same by birth: a child that has become another user. */
+TEST_F_TIMEOUT(stranger, inherits_no_more, 60)
+{
+	struct place *p = &self->p;
+	struct rig *r = &p->r;
+	struct gift gift;
+	int status;
+
+	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, fchmod(r->fd, 0644));
+	ASSERT_EQ(0, vdev_open(&p->s, &p->dma));
+	ASSERT_EQ(0, make_gift(p, &gift));
+	if (in_child(&status)) {
+		mdma_close_fd(&r->fd);
+		MUST(!munmap(r->mem, PAGES * PAGE));
+		MUST(!limit_memlock(LIMIT));
+		MUST(!setgid(NOBODY) && !setuid(NOBODY));
+		try_as_stranger(p, &gift);
+		_exit(0);
+	}
+	ASSERT_EQ(0, status);
+	EXPECT_EQ(0, pinned());
+	EXPECT_TRUE(can_but_read(p));
+	close(gift.ro);
+	close(gift.wo);
+}
+
+TEST_HARNESS_MAIN
