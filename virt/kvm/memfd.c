@@ -255,6 +255,19 @@ static int kvm_memfd_max_order(int order, gfn_t gfn, pgoff_t index)
 	       PMD_ORDER : 0;
 }
 
+/* What get_lock_pfn() says, in KVM's words: there EIO is for mistakes of its own */
+static int kvm_memfd_errno(int error)
+{
+	switch (error) {
+	case -ENOENT:
+		return -EFAULT;
+	case -EIO:
+		return -EHWPOISON;
+	default:
+		return error;
+	}
+}
+
 /**
  * kvm_memfd_get_pfn - take a page from the file
  * @slot: the memslot
@@ -267,8 +280,9 @@ static int kvm_memfd_max_order(int order, gfn_t gfn, pgoff_t index)
  * Context: may sleep; kvm->srcu is held for reading.
  * Return: 0, or
  * -EFAULT (a hole and KVM_MEM_MEMFD_KEEP_HOLES, or the file ends before),
- * -EHWPOISON, -EIO, -ENOMEM, -ENOSPC, -EINTR, or what another consumer of
- * the file that must have the page said.
+ * -EHWPOISON (the page's memory failed, or it cannot be read back from swap),
+ * -ENOMEM, -ENOSPC, -EINTR, or what another consumer of the file that must have
+ * the page said.
  */
 int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 		      kvm_pfn_t *pfn, int *max_order)
@@ -286,7 +300,7 @@ int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 	WRITE_ONCE(km->faulted, true);
 	ret = ops->get_lock_pfn(&km->mn, index, flags, &order);
 	if (ret < 0)
-		return ret == -ENOENT ? -EFAULT : ret;
+		return kvm_memfd_errno(ret);
 
 	/* as guest_memfd gives it; kept until it is mapped, see at the top */
 	get_page(pfn_to_page(ret));
