@@ -52,11 +52,11 @@
  *
  * Not here: folios of more than one page; the file's size; swap, and so the
  * -EALREADY of memfd_may_populate(), which is for who reads a page back that it
- * invalidates itself; poison; collapse; UFFDIO_COPY, which fills a hole as touching it does,
- * and takes the folio out again as memfd_populate_or_drop() does; owners; seals,
- * but for how adding F_SEAL_WRITE invalidates all and takes out nothing; memslots
- * that keep holes, or had no fault yet; and consumers whose callbacks wait for
- * each other.
+ * invalidates itself; poison; collapse; UFFDIO_COPY, which fills a hole as touching
+ * it does, and takes the folio out again as memfd_populate_or_drop() does; owners;
+ * seals, but for how adding F_SEAL_WRITE invalidates all and takes out nothing;
+ * memslots that keep holes, or had no fault yet; and consumers whose callbacks wait
+ * for each other.
  */
 
 /* What is done wrong (spin -DMISTAKE=...), and the first invariant to break */
@@ -75,6 +75,7 @@ mtype = {
 	end_before_removal,	/* I2: end an invalidation too early */
 	populate_too_early,	/* I3: before the folio is uptodate */
 	no_second_pass,		/* I4: fallocate, and give it to nobody */
+	uptodate_untold,	/* I4: initialise, fail, and give it to nobody */
 	deaf_to_veto,		/* I5: fallocate against a consumer's will */
 	undo_nothing,		/* I5: of a fallocate that failed */
 	undo_all,		/* I5: what others have brought as well */
@@ -523,6 +524,13 @@ inline shmem_get_folio(p, f, sgp)
 	:: filemap_lock_or_add(p, f, sgp);
 		if
 		:: came -> memfd_populate_or_drop(p, f, fresh)
+		/* or meanwhile the file has ended before it: that is as if nobody had come */
+		:: d_step {
+			came && !fresh && sgp == SGP_CACHE ->
+			folio[f].uptodate = mistake(uptodate_untold);
+			folio_unlock_put(f);
+			err = FAILED
+		   }
 		:: unseen
 		:: else
 		fi;
