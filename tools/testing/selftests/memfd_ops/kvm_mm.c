@@ -8,12 +8,10 @@
  */
 #include <glob.h>
 #include <linux/mempolicy.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <sys/mount.h>
 #include <sys/time.h>
 
 #include "kvm_rig.h"
+#include "rights_util.h"
 #include "../kselftest_harness.h"
 
 #ifndef EHWPOISON
@@ -27,10 +25,9 @@
 /* A node with some memory, but no CPU: nothing is there by chance */
 #define NODE		1
 
-#define CGROUPS		"/tmp/cgroup"
-#define CGROUP		CGROUPS "/memfd_ops"
-
 #define KHUGEPAGED	"/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+#define NUMA_BALANCING	"/proc/sys/kernel/numa_balancing"
 
 /* Who follows the file, and which part of it */
 struct world {
@@ -41,6 +38,7 @@ struct world {
 	size_t first, pages;
 	size_t stride;		/* 2: every second page is a hole */
 	char block[64];		/* a block of memory that went offline */
+	char balancing[8];	/* what numa_balancing was, if changed */
 };
 
 FIXTURE(mm)
@@ -89,19 +87,14 @@ FIXTURE_SETUP(mm)
 	}
 }
 
-static void cgroup_leave(void)
-{
-	mdma_write_file(CGROUPS "/cgroup.procs", "0");
-	rmdir(CGROUP);
-	umount(CGROUPS);
-}
-
 FIXTURE_TEARDOWN(mm)
 {
 	struct world *w = &self->w;
 
 	vmm_destroy(&w->vm);
 	rig_teardown(&w->r);
+	if (w->balancing[0])
+		mdma_write_file(NUMA_BALANCING, w->balancing);
 	cgroup_leave();
 	/* it may be online as a movable one */
 	if (w->block[0]) {
@@ -225,6 +218,21 @@ static size_t moved(struct world *w, const __u64 *pfn)
 	return sum;
 }
 
+/* How often was KVM told that pages of its memslots leave? There is one file. */
+static long guest_told(void)
+{
+	FILE *file = fopen("/sys/kernel/debug/memfd_ops", "re");
+	long times, sum = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, " kvm pages %*u-%*u invalidated %ld", &times) == 1)
+			sum += times;
+	if (file)
+		fclose(file);
+	return sum;
+}
+
 /*
  * Migration, on behalf of those who ask for it
  */
@@ -273,20 +281,24 @@ TEST_F_TIMEOUT(mm, move_pages, 120)
 {
 	struct world *w = &self->w;
 	__u64 pfn[PAGES];
+	long told;
 
 	fill_pages(w, 0, PAGES, 1);
 	ASSERT_EQ(PAGES, pages_on(w, 0));
 	ASSERT_EQ(0, follow(w));
 	frames_of(w, pfn);
+	told = guest_told();
 	EXPECT_EQ(w->device ? PAGES : 0, move_to(w, NODE));
 	EXPECT_EQ(w->device ? 0 : PAGES, pages_on(w, NODE));
 	EXPECT_EQ(w->device ? 0 : PAGES, moved(w, pfn));
+	/* what is refused because of the device is nothing to the guest */
+	EXPECT_EQ(w->guest && !w->device ? PAGES : 0, guest_told() - told);
 	all_agree(_metadata, w);
 
 	/* once nobody has them, they move like any others */
 	ASSERT_EQ(0, unfollow(w));
 	EXPECT_EQ(0, move_to(w, w->device ? NODE : 0));
-	EXPECT_EQ(PAGES, moved(w, pfn));
+	EXPECT_EQ(PAGES, pages_on(w, w->device ? NODE : 0));
 }
 
 TEST_F_TIMEOUT(mm, mbind, 120)
@@ -316,13 +328,71 @@ TEST_F_TIMEOUT(mm, migrate_pages, 120)
 	fill_pages(w, 0, PAGES, 1);
 	ASSERT_EQ(0, follow(w));
 	frames_of(w, pfn);
-	EXPECT_LE(0, syscall(SYS_migrate_pages, 0, 64, &from, &to));
+	/* it counts what has not moved, of all that the process has */
+	EXPECT_LE(w->device ? PAGES : 0, syscall(SYS_migrate_pages, 0, 64, &from, &to));
 	EXPECT_EQ(w->device ? 0 : PAGES, pages_on(w, NODE));
 	EXPECT_EQ(w->device ? 0 : PAGES, moved(w, pfn));
 	all_agree(_metadata, w);
 	EXPECT_LE(0, syscall(SYS_migrate_pages, 0, 64, &to, &from));
 	EXPECT_EQ(0, pages_on(w, NODE));
 	all_agree(_metadata, w);
+	ASSERT_EQ(0, unfollow(w));
+	EXPECT_LE(0, syscall(SYS_migrate_pages, 0, 64, &from, &to));
+	EXPECT_EQ(PAGES, pages_on(w, NODE));
+}
+
+/*
+ * Use the pages, from a CPU of node 0, until all are there, or the kernel has tried as
+ * often as there are pages to bring one there and could not. How many are there then?
+ * UINT8_MAX if it does neither.
+ */
+static int use_pages(struct world *w)
+{
+	const long enough = counter("/proc/vmstat", "pgmigrate_fail") + PAGES;
+	const time_t end = time(NULL) + 60;
+	size_t there, i;
+
+	do {
+		/* the kernel looks only at who is busy */
+		for (i = 0; i < 10000 * w->pages; i++)
+			(void)*(volatile unsigned char *)at(&w->r, w->first + i % w->pages);
+		there = pages_on(w, 0);
+		if (there == w->pages || counter("/proc/vmstat", "pgmigrate_fail") >= enough)
+			return there;
+	} while (time(NULL) < end);
+	return UINT8_MAX;
+}
+
+/* By a process of its own: after a failure, the kernel looks less and less often. */
+static int pages_after_balancing(struct world *w)
+{
+	int status;
+	pid_t pid;
+
+	/* this empties the CPU's list of pages to activate, which holds what it has */
+	mdma_write_file("/proc/sys/vm/drop_caches", "1");
+	pid = fork();
+	if (!pid)
+		_exit(use_pages(w));
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+TEST_F_TIMEOUT(mm, numa_balancing, 180)
+{
+	struct world *w = &self->w;
+
+	fill_pages(w, 0, PAGES, 1);
+	ASSERT_EQ(0, move_to(w, NODE));
+	ASSERT_EQ(0, follow(w));
+	ASSERT_EQ(PAGES, pages_on(w, NODE));
+	ASSERT_EQ(0, mdma_read_file(NUMA_BALANCING, w->balancing, sizeof(w->balancing)));
+	ASSERT_EQ(0, mdma_write_file(NUMA_BALANCING, "1"));
+	EXPECT_EQ(w->device ? 0 : PAGES, pages_after_balancing(w));
+	all_agree(_metadata, w);
+	ASSERT_EQ(0, unfollow(w));
+	EXPECT_EQ(PAGES, pages_after_balancing(w));
 }
 
 /* Pages that lie scattered over a node are moved together, to one end of it. */
@@ -357,6 +427,9 @@ TEST_F_TIMEOUT(mm, compaction, 240)
 	note("%zu of %zu pages moved", moved(w, pfn), scattered);
 	EXPECT_EQ(!w->device, moved(w, pfn) > 0);
 	all_agree(_metadata, w);
+	ASSERT_EQ(0, unfollow(w));
+	ASSERT_EQ(0, mdma_write_file("/sys/devices/system/node/node1/compact", "1"));
+	EXPECT_LT(0, moved(w, pfn));
 }
 
 TEST_F_TIMEOUT(mm, soft_offline, 60)
@@ -490,6 +563,35 @@ TEST_F_TIMEOUT(mm, offline_movable, 240)
 	all_agree(_metadata, w);
 }
 
+/* A page that somebody else holds as well stays, for as long as the device has it. */
+TEST_F_TIMEOUT(mm, movable_but_held, 240)
+{
+	struct world *w = &self->w;
+	struct iovec page = { .iov_len = PAGE };
+	__u64 start, end;
+	int pipes[2];
+
+	ASSERT_EQ(0, find_block(w, &start, &end));
+	ASSERT_EQ(0, mdma_write_file(w->block, "online_movable"));
+	ASSERT_EQ(0, bind_file(w, MPOL_PREFERRED, NODE, 0));
+	fill_pages(w, 0, PAGES, 1);
+	ASSERT_EQ(PAGES, frames_within(w, start, end));
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	/* the last: with it, the kernel gives up on what it looks at next */
+	page.iov_base = at(&w->r, PAGES - 1);
+	ASSERT_EQ(PAGE, vmsplice(pipes[1], &page, 1, 0));
+
+	ASSERT_EQ(0, follow(w));
+	EXPECT_EQ(w->device ? 1 : PAGES, frames_within(w, start, end));
+	all_agree(_metadata, w);
+	close(pipes[0]);
+	close(pipes[1]);
+	ASSERT_EQ(0, unfollow(w));
+	ASSERT_EQ(0, follow(w));
+	EXPECT_EQ(w->device ? 0 : PAGES, frames_within(w, start, end));
+	all_agree(_metadata, w);
+}
+
 /* From ordinary memory pages move if nobody holds them; else the block stays. */
 TEST_F_TIMEOUT(mm, offline, 240)
 {
@@ -556,12 +658,11 @@ static int collapse(struct world *w)
 	return madvise(w->r.mem, HUGE, MADV_COLLAPSE) ? -errno : 0;
 }
 
-TEST_F_TIMEOUT(mm, collapse, 180)
+/* The first 2 MiB are, if nobody follows what has been filled last. */
+static void collapses_unless_followed(struct __test_metadata *_metadata, struct world *w)
 {
-	struct world *w = &self->w;
 	bool nobody = !w->device && !w->guest;
 
-	fill_pages(w, 0, HUGE_PAGES, 2);
 	ASSERT_EQ(0, follow(w));
 	EXPECT_EQ(nobody, collapse(w) == 0);
 	EXPECT_EQ(nobody, is_huge(w->r.mem));
@@ -569,6 +670,24 @@ TEST_F_TIMEOUT(mm, collapse, 180)
 	ASSERT_EQ(0, unfollow(w));
 	EXPECT_EQ(0, collapse(w));
 	EXPECT_TRUE(is_huge(w->r.mem));
+}
+
+TEST_F_TIMEOUT(mm, collapse, 180)
+{
+	struct world *w = &self->w;
+
+	fill_pages(w, 0, HUGE_PAGES, 2);
+	collapses_unless_followed(_metadata, w);
+}
+
+/* That goes for the parts of the file that nobody has a window on, too. */
+TEST_F_TIMEOUT(mm, collapse_elsewhere, 180)
+{
+	struct world *w = &self->w;
+
+	fill_pages(w, 0, HUGE_PAGES, 2);
+	fill_pages(w, HUGE_PAGES, PAGES, 1);
+	collapses_unless_followed(_metadata, w);
 }
 
 /* Wait until khugepaged has gone through everything twice. */
@@ -609,13 +728,21 @@ TEST_F_TIMEOUT(mm, khugepaged, 180)
 	mdma_write_file(KHUGEPAGED "scan_sleep_millisecs", sleeps);
 }
 
+static int split_by_debugfs(unsigned char *addr)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "%d,0x%lx,0x%lx", getpid(), (unsigned long)addr,
+		 (unsigned long)addr + HUGE);
+	return mdma_write_file("/sys/kernel/debug/split_huge_pages", text);
+}
+
 /* The guest may go on with one entry for all, until a page of them leaves. */
 TEST_F_TIMEOUT(mm, split_by_debugfs, 120)
 {
 	const size_t gone = 77;
 	struct world *w = &self->w;
 	struct rig *r = &w->r;
-	char text[80];
 
 	if (rig_thp(r, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
@@ -629,9 +756,7 @@ TEST_F_TIMEOUT(mm, split_by_debugfs, 120)
 		EXPECT_EQ(1, vmm_stat(&w->vm, "pages_2m"));
 	}
 
-	snprintf(text, sizeof(text), "%d,0x%lx,0x%lx", getpid(),
-		 (unsigned long)r->mem, (unsigned long)r->mem + HUGE);
-	ASSERT_EQ(0, mdma_write_file("/sys/kernel/debug/split_huge_pages", text));
+	ASSERT_EQ(0, split_by_debugfs(r->mem));
 	EXPECT_EQ(w->device, is_huge(r->mem));
 	all_agree(_metadata, w);
 
@@ -643,48 +768,27 @@ TEST_F_TIMEOUT(mm, split_by_debugfs, 120)
 		EXPECT_EQ(0, vmm_compare(vcpu_of(w), gpa_of(gone), PAGE_WORDS, 0));
 	fill_words(at(r, gone), gone);
 	all_agree(_metadata, w);
+
+	/* the next 2 MiB, after somebody has followed them */
+	ASSERT_EQ(0, unfollow(w));
+	ASSERT_EQ(0, grow(r->fd, HUGE_PAGES, HUGE_PAGES));
+	fill_pages(w, HUGE_PAGES, HUGE_PAGES, 1);
+	ASSERT_EQ(0, follow(w));
+	ASSERT_EQ(0, unfollow(w));
+	ASSERT_TRUE(is_huge(at(r, HUGE_PAGES)));
+	ASSERT_EQ(0, split_by_debugfs(at(r, HUGE_PAGES)));
+	EXPECT_FALSE(is_huge(at(r, HUGE_PAGES)));
 }
 
 /*
  * Swap
  */
 
-/* What this process and its children allocate from now on is in a group. */
-static int cgroup_enter(void)
-{
-	mkdir(CGROUPS, 0700);
-	if (mount("none", CGROUPS, "cgroup2", 0, NULL))
-		return -errno;
-	if (mdma_write_file(CGROUPS "/cgroup.subtree_control", "+memory") ||
-	    (mkdir(CGROUP, 0700) && errno != EEXIST))
-		return -EIO;
-	return mdma_write_file(CGROUP "/cgroup.procs", "0");
-}
-
-/* What the group is charged for: to read another file makes its sums exact. */
-static void add_up_charges(void)
-{
-	counter(CGROUP "/cpu.stat", "");
-}
-
+/* What the group is charged for */
 static long charged(const char *name)
 {
-	add_up_charges();
+	cgroup_add_up();
 	return counter(CGROUP "/memory.stat", name);
-}
-
-/*
- * Take as much as can be had from the group, which is never as much as this. What was
- * in use lately outlives a round; and the kernel goes by what it has added up.
- */
-static void reclaim_all(void)
-{
-	int round;
-
-	for (round = 0; round < 3; round++) {
-		add_up_charges();
-		mdma_write_file(CGROUP "/memory.reclaim", "64M");
-	}
 }
 
 TEST_F_TIMEOUT(mm, pageout, 120)
@@ -712,21 +816,20 @@ TEST_F_TIMEOUT(mm, reclaim, 120)
 	ASSERT_EQ(0, cgroup_enter());
 	fill_pages(w, 0, PAGES, 1);
 	ASSERT_EQ(0, follow(w));
-	reclaim_all();
+	cgroup_reclaim();
 	EXPECT_EQ(w->device ? PAGES : 0, in_core_pages(r->mem, PAGES));
 	all_agree(_metadata, w);
 	ASSERT_EQ(0, unfollow(w));
-	reclaim_all();
+	cgroup_reclaim();
 	EXPECT_EQ(0, in_core_pages(r->mem, PAGES));
 }
 
 /*
- * What is in swap comes back at once. Where a device follows, that is what lies
- * behind the end of the file, which it is given only then.
+ * Have all of a file in swap, and then followed. A device has brought in what is not
+ * behind the end of the file.
  */
-TEST_F_TIMEOUT(mm, swapoff, 120)
+static void swapped_out(struct __test_metadata *_metadata, struct world *w)
 {
-	struct world *w = &self->w;
 	struct rig *r = &w->r;
 
 	ASSERT_EQ(0, rig_swap(r));
@@ -734,7 +837,7 @@ TEST_F_TIMEOUT(mm, swapoff, 120)
 	ASSERT_EQ(0, ftruncate(r->fd, PAGES * PAGE));
 	fill_pages(w, 0, PAGES, 1);
 	ASSERT_EQ(0, fallocate(r->fd, FALLOC_FL_KEEP_SIZE, PAGES * PAGE, PAGES * PAGE));
-	reclaim_all();
+	cgroup_reclaim();
 	ASSERT_EQ(0, in_core_pages(r->mem, 2 * PAGES));
 	ASSERT_EQ(2 * PAGES, allocated(r->fd));
 	if (w->device) {
@@ -743,7 +846,15 @@ TEST_F_TIMEOUT(mm, swapoff, 120)
 	}
 	if (w->guest)
 		ASSERT_EQ(0, add_slot(w, 0, PAGES));
+}
 
+/* What is in swap comes back at once, and a device is given it only then. */
+TEST_F_TIMEOUT(mm, swapoff, 120)
+{
+	struct world *w = &self->w;
+	struct rig *r = &w->r;
+
+	swapped_out(_metadata, w);
 	ASSERT_EQ(0, swapoff("/dev/ram0"));
 	r->swap = false;
 	EXPECT_EQ(2 * PAGES, in_core_pages(r->mem, 2 * PAGES));
@@ -752,6 +863,30 @@ TEST_F_TIMEOUT(mm, swapoff, 120)
 		EXPECT_EQ(0, rig_differences(r, 0, 0, 2 * PAGES));
 	}
 	all_agree(_metadata, w);
+}
+
+/* What a device cannot be given stays in swap, which cannot be switched off then. */
+TEST_F_TIMEOUT(mm, swapoff_refused, 120)
+{
+	struct world *w = &self->w;
+	struct rig *r = &w->r;
+
+	ASSERT_EQ(0, limit_as_user(PAGES));
+	swapped_out(_metadata, w);
+	EXPECT_EQ(w->device ? -1 : 0, swapoff("/dev/ram0"));
+	if (w->device) {
+		EXPECT_EQ(EDQUOT, errno);
+		EXPECT_EQ(PAGES, pinned());
+		EXPECT_EQ(PAGES, rig_reachable(r, 0, 0, 2 * PAGES));
+		EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	}
+	EXPECT_EQ(2 * PAGES, allocated(r->fd));
+	all_agree(_metadata, w);
+	ASSERT_EQ(0, unfollow(w));
+	if (w->device)
+		EXPECT_EQ(0, swapoff("/dev/ram0"));
+	r->swap = false;
+	EXPECT_EQ(2 * PAGES, in_core_pages(r->mem, 2 * PAGES));
 }
 
 /* mlock() counts for itself, and keeps pages from swap, but in no one place. */
@@ -770,7 +905,7 @@ TEST_F_TIMEOUT(mm, mlock, 120)
 	EXPECT_EQ(PAGES * PAGE / 1024, counter("/proc/self/status", "VmLck"));
 	EXPECT_EQ(w->device ? PAGES * PAGE / 1024 : 0,
 		  counter("/proc/self/status", "VmPin"));
-	reclaim_all();
+	cgroup_reclaim();
 	EXPECT_EQ(PAGES, in_core_pages(r->mem, PAGES));
 	EXPECT_EQ(0, moved(w, pfn));
 	EXPECT_EQ(w->device ? PAGES : 0, move_to(w, NODE));
@@ -787,23 +922,22 @@ TEST_F_TIMEOUT(mm, mlock, 120)
 	fill_words(at(r, 3), 3);
 	all_agree(_metadata, w);
 	ASSERT_EQ(0, munlock(r->mem, PAGES * PAGE));
+
+	ASSERT_EQ(0, unfollow(w));
+	EXPECT_EQ(0, move_to(w, NODE));
+	EXPECT_EQ(PAGES, pages_on(w, NODE));
+	cgroup_reclaim();
+	EXPECT_EQ(0, in_core_pages(r->mem, PAGES));
 }
 
 /*
  * Memory that fails
  */
 
-static sigjmp_buf on_bus_error;
-
-static void bus_error(int sig)
-{
-	siglongjmp(on_bus_error, 1);
-}
-
 /* Let the page's memory fail. Who has it mapped is told by SIGBUS. */
 static int poison(unsigned char *addr)
 {
-	return sigsetjmp(on_bus_error, 1) ||
+	return sigsetjmp(bus_error, 1) ||
 	       !madvise(addr, PAGE, MADV_HWPOISON) ? 0 : -errno;
 }
 
@@ -828,8 +962,20 @@ static void is_poisoned(struct __test_metadata *_metadata, struct world *w,
 	}
 }
 
+/* The same, with no process that has it mapped: with the device or the guest alone */
+static int poison_unmapped(unsigned char *addr)
+{
+	unsigned char *huge = (unsigned char *)((uintptr_t)addr & ~(HUGE - 1));
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", pfn_of(addr));
+	if (madvise(huge, HUGE, MADV_DONTNEED))
+		return -errno;
+	return mdma_write_file("/sys/kernel/debug/hwpoison/corrupt-pfn", text);
+}
+
 static void memory_failure(struct __test_metadata *_metadata, struct world *w,
-			   bool huge)
+			   bool huge, int (*poison)(unsigned char *addr))
 {
 	const size_t bad = 77;
 	struct rig *r = &w->r;
@@ -837,7 +983,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct world *w,
 	__u64 pfn;
 	size_t i;
 
-	signal(SIGBUS, bus_error);
+	signal(SIGBUS, on_sigbus);
 	ASSERT_EQ(0, grow(r->fd, 0, HUGE_PAGES));
 	fill_pages(w, 0, HUGE_PAGES, 1);
 	ASSERT_EQ(huge, is_huge(r->mem));
@@ -872,14 +1018,19 @@ static void memory_failure(struct __test_metadata *_metadata, struct world *w,
 
 TEST_F_TIMEOUT(mm, memory_failure, 120)
 {
-	memory_failure(_metadata, &self->w, false);
+	memory_failure(_metadata, &self->w, false, poison);
+}
+
+TEST_F_TIMEOUT(mm, memory_failure_unmapped, 120)
+{
+	memory_failure(_metadata, &self->w, false, poison_unmapped);
 }
 
 TEST_F_TIMEOUT(mm, memory_failure_in_huge_folio, 120)
 {
 	if (rig_thp(&self->w.r, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
-	memory_failure(_metadata, &self->w, true);
+	memory_failure(_metadata, &self->w, true, poison);
 }
 
 /*
@@ -979,6 +1130,9 @@ TEST_F_TIMEOUT(mm, charges, 120)
 	EXPECT_EQ(w->device || w->guest, tables > 0);
 	EXPECT_EQ(w->device ? PAGES * PAGE / 1024 : 0,
 		  counter("/proc/self/status", "VmPin"));
+	/* whether or not they move */
+	EXPECT_EQ(w->device ? PAGES : 0, move_to(w, NODE));
+	EXPECT_EQ(PAGES * PAGE, charged("shmem"));
 	ASSERT_EQ(0, unfollow(w));
 	EXPECT_EQ(0, counter("/proc/self/status", "VmPin"));
 	EXPECT_EQ(PAGES * PAGE, charged("shmem"));

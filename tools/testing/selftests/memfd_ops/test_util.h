@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -44,7 +45,11 @@
 #define KPF_THP		22
 #define KPF_HWPOISON	19
 
+#define CGROUPS		"/tmp/cgroup"
+#define CGROUP		CGROUPS "/memfd_ops"
+
 #define SHMEM_ENABLED	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define PAGE_CLUSTER	"/proc/sys/vm/page-cluster"
 #define FAULTY(what)	"/sys/kernel/debug/fail" what
 
 struct rig {
@@ -53,6 +58,7 @@ struct rig {
 	size_t pages;		/* of the memfd */
 	unsigned char *mem;	/* all of it, at a multiple of 2 MiB */
 	char thp[16];		/* what shmem_enabled was, if changed */
+	char cluster[8];	/* what page-cluster was, if changed */
 	bool swap;
 };
 
@@ -156,6 +162,44 @@ static inline __u64 pfn_of(const void *addr)
 static inline bool is_huge(const void *addr)
 {
 	return read_u64("/proc/kpageflags", pfn_of(addr)) >> KPF_THP & 1;
+}
+
+/* The page frames of ZONE_MOVABLE: [0] to [1], or none. */
+static inline void movable_zone(__u64 frames[2])
+{
+	FILE *file = fopen("/proc/zoneinfo", "re");
+	unsigned long long value;
+	bool movable = false;
+	char line[128];
+
+	frames[0] = 0;
+	frames[1] = 0;
+	while (file && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "Node", 4))
+			movable = strstr(line, "Movable");
+		/* each node has such a zone, if only one without memory */
+		else if (movable && sscanf(line, " spanned %llu", &value) == 1 && value)
+			frames[1] = value;
+		else if (movable && sscanf(line, " start_pfn: %llu", &value) == 1)
+			frames[0] = value;
+	}
+	if (file)
+		fclose(file);
+	frames[1] += frames[0];
+}
+
+/* How many of the pages from there on are in such frames. */
+static inline size_t pages_in_frames(const unsigned char *addr, size_t pages,
+				     const __u64 frames[2])
+{
+	size_t i, nr = 0;
+	__u64 pfn;
+
+	for (i = 0; i < pages; i++) {
+		pfn = pfn_of(addr + i * PAGE);
+		nr += frames[0] <= pfn && pfn < frames[1];
+	}
+	return nr;
 }
 
 /* What a page is filled with in these tests; depends on the page and on @seed. */
@@ -462,6 +506,8 @@ static inline void rig_teardown(struct rig *r)
 		close(r->fd);
 	if (r->thp[0])
 		mdma_write_file(SHMEM_ENABLED, r->thp);
+	if (r->cluster[0])
+		mdma_write_file(PAGE_CLUSTER, r->cluster);
 	if (r->swap)
 		swapoff("/dev/ram0");
 }
@@ -569,6 +615,33 @@ static inline int rig_swap(struct rig *r)
 	return 0;
 }
 
+/* What this process and its children allocate from now on is in a group. */
+static inline int cgroup_enter(void)
+{
+	mkdir(CGROUPS, 0700);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL))
+		return -errno;
+	if (mdma_write_file(CGROUPS "/cgroup.subtree_control", "+memory") ||
+	    (mkdir(CGROUP, 0700) && errno != EEXIST))
+		return -EIO;
+	return mdma_write_file(CGROUP "/cgroup.procs", "0");
+}
+
+static inline void cgroup_leave(void)
+{
+	mdma_write_file(CGROUPS "/cgroup.procs", "0");
+	rmdir(CGROUP);
+	umount(CGROUPS);
+}
+
+/* Have nothing brought back from swap but what is asked for. */
+static inline int rig_no_readahead(struct rig *r)
+{
+	int ret = mdma_read_file(PAGE_CLUSTER, r->cluster, sizeof(r->cluster));
+
+	return ret ? ret : mdma_write_file(PAGE_CLUSTER, "0");
+}
+
 /*
  * The value of @name in a file of names and numbers, such as /proc/meminfo, or -1.
  * The kernel's counters are made exact first: each CPU counts for itself.
@@ -589,6 +662,26 @@ static inline long counter(const char *path, const char *name)
 	if (file)
 		fclose(file);
 	return found;
+}
+
+/* To read another file makes the group's sums exact. */
+static inline void cgroup_add_up(void)
+{
+	counter(CGROUP "/cpu.stat", "");
+}
+
+/*
+ * Take as much as can be had from the group, which is never as much as this. What was
+ * in use lately outlives a round; and the kernel goes by what it has added up.
+ */
+static inline void cgroup_reclaim(void)
+{
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		cgroup_add_up();
+		mdma_write_file(CGROUP "/memory.reclaim", "64M");
+	}
 }
 
 /* Pages pinned for a process, as everybody can see; negative if it is not there */
@@ -642,6 +735,31 @@ static inline int consumers_of(int fd)
 	return found;
 }
 
+/* What it says of the file's consumers, and how often each has been called. */
+static inline int consumers_text(int fd, char *text, size_t size)
+{
+	FILE *file = fopen("/sys/kernel/debug/memfd_ops", "re");
+	size_t room = 0, len = 0;
+	char *line = NULL, own[64];
+	bool ours = false;
+	struct stat st;
+
+	if (!file || fstat(fd, &st))
+		return -errno;
+	snprintf(own, sizeof(own), "dev %u:%u ino %llu ", major(st.st_dev),
+		 minor(st.st_dev), (unsigned long long)st.st_ino);
+	text[0] = '\0';
+	while (getline(&line, &room, file) > 0) {
+		if (line[0] != ' ')
+			ours = !strncmp(line, own, strlen(own));
+		if (ours && len < size)
+			len += snprintf(text + len, size - len, "%s", line);
+	}
+	free(line);
+	fclose(file);
+	return len < size ? 0 : -ENOSPC;
+}
+
 /*
  * Let the @nth allocation of this thread from here on fail. Then, with 0, no
  * more: returns how many were still to come, 0 if one has failed.
@@ -678,6 +796,60 @@ static inline void fail_anything(const char *on)
 static inline void fail_objects_alone(void)
 {
 	mdma_write_file(FAULTY("_page_alloc/min-order"), "20");
+}
+
+/*
+ * For who tries again by itself: have every object that this thread allocates fail,
+ * from fail_every(fd, true) on; @fd is of its file make-it-fail.
+ */
+static inline void fail_every(int fd, bool on)
+{
+	/* opening a file takes some, too */
+	if (!on && pwrite(fd, "0", 1, 0) != 1)
+		note("make-it-fail: %m");
+	mdma_write_file(FAULTY("slab/task-filter"), on ? "1" : "0");
+	mdma_write_file(FAULTY("slab/times"), on ? "-1" : "1");
+	mdma_write_file(FAULTY("slab/probability"), on ? "100" : "0");
+	if (on && pwrite(fd, "1", 1, 0) != 1)
+		note("make-it-fail: %m");
+}
+
+/*
+ * None of those that a function of the kernel makes, or who it calls; NULL for no
+ * such exception. Of the others it is as if these were not there.
+ */
+static inline int fail_nothing_in(const char *function)
+{
+	const char *const what[] = { FAULTY("slab/"), FAULTY("_page_alloc/") };
+	unsigned long long addr, start = 0, end = 0;
+	char line[256], name[128], path[PATH_MAX], text[24];
+	FILE *file = fopen("/proc/kallsyms", "re");
+	size_t i;
+	int ret;
+
+	if (!file)
+		return -errno;
+	/* they are in order, but some have the same address */
+	while (function && !end && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%llx %*c %127s", &addr, name) != 2)
+			continue;
+		if (!strcmp(name, function))
+			start = addr;
+		else if (start && addr > start)
+			end = addr;
+	}
+	fclose(file);
+	if (function && !end)
+		return -ENOENT;
+	for (i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "%sreject-%s", what[i / 2],
+			 i % 2 ? "end" : "start");
+		snprintf(text, sizeof(text), "0x%llx", i % 2 ? end : start);
+		ret = mdma_write_file(path, text);
+		if (ret)
+			return ret;
+	}
+	return 0;
 }
 
 #endif /* TEST_UTIL_H */
