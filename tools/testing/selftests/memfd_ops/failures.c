@@ -6,17 +6,26 @@
  * What takes pages away never fails for want of memory.
  */
 #include <linux/userfaultfd.h>
+#include <sys/eventfd.h>
 
 #include "test_util.h"
 #include "../kselftest_harness.h"
 
 #define PAGES	64	/* of the first device's window; the other has 8 to 39 */
 
+/* A third instance, which is made and opened while the other two follow */
+#define OTHER	MDMA_UUID "0000-4000-8000-000000000003"
+
 struct followed {
 	struct rig r;
 	__u64 iova[2];	/* of the file's first page */
 	int fail;	/* fail_nth()'s */
-	int uffd;
+	int uffd, event;
+	struct mdma other;
+	int create, remove;	/* their files in sysfs: to be written to */
+	char cdev[64];	/* its character device */
+	/* what else holds after a call that gave @ret */
+	bool (*fine)(struct followed *f, int ret);
 	unsigned char buf[4 * PAGE];
 };
 
@@ -30,10 +39,20 @@ FIXTURE_SETUP(failures)
 	struct followed *f = &self->f;
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffdio_api api = { .api = UFFD_API };
+	char path[PATH_MAX];
 
+	f->other = (struct mdma)MDMA_INIT;
+	f->remove = -1;
 	ASSERT_EQ(0, rig_setup(&f->r, HUGE_PAGES));
-	f->iova[0] = iova_of(&f->r.dev[0], 0);
-	f->iova[1] = iova_of(&f->r.dev[1], 0);
+	ASSERT_EQ(0, mdma_type(path, sizeof(path) - 32));
+	strcat(path, "/create");
+	f->create = open(path, O_WRONLY | O_CLOEXEC);
+	ASSERT_LE(0, f->create);
+	f->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ASSERT_LE(0, f->event);
+	/* a page table of the IOMMU's ends amid the pages that are there at first */
+	f->iova[0] = iova_of(&f->r.dev[0], HUGE_PAGES - 12);
+	f->iova[1] = iova_of(&f->r.dev[1], HUGE_PAGES - 12);
 	memset(f->buf, 5, sizeof(f->buf));
 	f->fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, f->fail);
@@ -50,10 +69,17 @@ FIXTURE_TEARDOWN(failures)
 {
 	struct followed *f = &self->f;
 
+	fail_nothing_in(NULL);
 	fail_anything("1");
 	close(f->uffd);
+	close(f->event);
+	close(f->create);
+	mdma_close_fd(&f->remove);
 	close(f->fail);
+	mdma_close(&f->other);
+	mdma_remove(&f->other);
 	rig_teardown(&f->r);
+	cgroup_leave();
 }
 
 static int unmap_all(struct followed *f)
@@ -87,6 +113,15 @@ static int differ(struct followed *f)
 	       differences(&r->dev[1], f->iova[1] + 8 * PAGE, r->fd, r->mem, 8, 32);
 }
 
+/* How many pages are pinned for them: what both have is for both */
+static long held(struct followed *f)
+{
+	struct mdma *m = f->r.dev;
+
+	return reachable(m, f->iova[0], PAGES) +
+	       reachable(m + 1, f->iova[1] + 8 * PAGE, 32);
+}
+
 /* A file of four pages, and nobody who follows it */
 static int begin(struct followed *f)
 {
@@ -115,6 +150,96 @@ static int swapped(struct followed *f)
 	if (!ret && madvise(f->r.mem, PAGES * PAGE, MADV_PAGEOUT))
 		ret = -errno;
 	return ret ?: in_core_pages(f->r.mem, PAGES) ? -EBUSY : 0;
+}
+
+/* The four pages are where nobody may hold them. */
+static int movable(struct followed *f)
+{
+	__u64 frames[2];
+	int ret = begin(f);
+
+	movable_zone(frames);
+	return ret ?: pages_in_frames(at(&f->r, 10), 4, frames) == 4 ? 0 : -EXDEV;
+}
+
+static bool has_moved(struct followed *f, int ret)
+{
+	__u64 frames[2];
+
+	movable_zone(frames);
+	return ret || !pages_in_frames(at(&f->r, 10), 4, frames);
+}
+
+/* There is no third instance. */
+static int without_other(struct followed *f)
+{
+	mdma_close_fd(&f->remove);
+	mdma_close(&f->other);
+	return mdma_remove(&f->other) ?: mapped(f);
+}
+
+/* There is one, but nobody has it open. */
+static int with_other(struct followed *f)
+{
+	char path[PATH_MAX];
+	int ret = without_other(f);
+
+	if (!ret)
+		ret = mdma_create_uuid(&f->other, OTHER);
+	if (!ret)
+		ret = mdma_cdev(&f->other, f->cdev, sizeof(f->cdev));
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), MDMA_DEVICES "/%s/remove", OTHER);
+	f->remove = open(path, O_WRONLY | O_CLOEXEC);
+	return f->remove < 0 ? -errno : 0;
+}
+
+/*
+ * Is there an instance? How many more there could be says nothing: where mdev has no
+ * memory for one it counts it all the same.
+ */
+static bool other_is(bool there)
+{
+	return !access(MDMA_DEVICES "/" OTHER, F_OK) == there;
+}
+
+static bool is_created(struct followed *f, int ret)
+{
+	return other_is(!ret);
+}
+
+static bool is_removed(struct followed *f, int ret)
+{
+	return other_is(ret);
+}
+
+/* Open, it can do what an instance can; or it is there, and closed. */
+static bool is_open(struct followed *f, int ret)
+{
+	struct mdma *m = &f->other;
+	__u64 iova = m->info.iova_start;
+
+	if (ret)
+		return m->fd < 0 && other_is(true);
+	return mdma_status(m) == VFIO_MDMA_STATUS_IDLE &&
+	       !mdma_map(m, f->r.fd, 0, iova, PAGE, MDMA_RW) &&
+	       mdma_unmap_all(m) == PAGE;
+}
+
+/* The eventfd is the instance's, which can be tried out. */
+static bool is_heard(struct followed *f, int ret)
+{
+	struct vfio_irq_set irq = {
+		.argsz = sizeof(irq),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+		.index = VFIO_MDMA_IRQ_INDEX,
+		.count = 1,
+	};
+	__u64 times = 0;
+
+	return !ret && !ioctl(f->r.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) &&
+	       read(f->event, &times, sizeof(times)) == sizeof(times) && times == 1;
 }
 
 static int huge_mapped(struct followed *f)
@@ -227,6 +352,95 @@ static int by_irq(struct followed *f)
 	return ioctl(f->r.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
+static int by_eventfd(struct followed *f)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_MDMA_IRQ_INDEX,
+			.count = 1,
+		},
+		.fd = f->event,
+	};
+
+	return ioctl(f->r.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
+}
+
+static int by_infos(struct followed *f)
+{
+	struct vfio_device_info device = { .argsz = sizeof(device) };
+	struct vfio_region_info region = {
+		.argsz = sizeof(region),
+		.index = VFIO_MDMA_REGION_INDEX,
+	};
+	struct vfio_irq_info irq = {
+		.argsz = sizeof(irq),
+		.index = VFIO_MDMA_IRQ_INDEX,
+	};
+	struct vfio_mdma_info info = { .argsz = sizeof(info) };
+	int fd = f->r.dev[0].fd;
+
+	if (ioctl(fd, VFIO_DEVICE_GET_INFO, &device) ||
+	    ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &region) ||
+	    ioctl(fd, VFIO_DEVICE_GET_IRQ_INFO, &irq) ||
+	    ioctl(fd, VFIO_MDMA_GET_INFO, &info))
+		return -errno;
+	return device.num_regions == 1 && region.size == VFIO_MDMA_REGION_SIZE &&
+	       irq.count == 1 && info.iova_start == f->r.dev[0].info.iova_start ?
+	       0 : -EPROTO;
+}
+
+/* The list of who follows what */
+static int by_list(struct followed *f)
+{
+	char *text = (char *)f->buf;
+	ssize_t len;
+	int fd, ret;
+
+	fd = open("/sys/kernel/debug/memfd_ops", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = read(fd, text, sizeof(f->buf) - 1);
+	ret = len < 0 ? -errno : 0;
+	close(fd);
+	if (ret)
+		return ret;
+	text[len] = '\0';
+	return strstr(text, "  iommu pages 8-39 ") ? 0 : -EPROTO;
+}
+
+static int by_create(struct followed *f)
+{
+	if (pwrite(f->create, OTHER, strlen(OTHER), 0) < 0)
+		return -errno;
+	/* to be removed from now on */
+	strcpy(f->other.uuid, OTHER);
+	return 0;
+}
+
+static int by_remove(struct followed *f)
+{
+	if (pwrite(f->remove, "1", 1, 0) < 0)
+		return -errno;
+	f->other.uuid[0] = '\0';
+	return 0;
+}
+
+static int by_open_group(struct followed *f)
+{
+	return mdma_open_group(&f->other);
+}
+
+static int by_open_cdev(struct followed *f)
+{
+	return mdma_open_cdev_at(&f->other, f->cdev);
+}
+
 /*
  * @before and @act, with each allocation that @act makes failing once. Returns
  * how many of them it failed for.
@@ -254,6 +468,11 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 			if (consumers_of(r->fd))
 				EXPECT_EQ(0, differ(f))
 					TH_LOG("%s: failure %d", what, nth);
+			EXPECT_EQ(held(f), pinned())
+				TH_LOG("%s: failure %d", what, nth);
+			if (f->fine)
+				EXPECT_TRUE(f->fine(f, ret))
+					TH_LOG("%s: failure %d", what, nth);
 			failed++;
 			ret = act(f);
 			EXPECT_EQ(0, ret)
@@ -261,6 +480,10 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 				       strerror(-ret));
 		}
 		EXPECT_EQ(followers, consumers_of(r->fd));
+		EXPECT_EQ(held(f), pinned());
+		if (f->fine)
+			EXPECT_TRUE(f->fine(f, ret))
+				TH_LOG("%s: after failure %d", what, nth);
 		EXPECT_EQ(pages, reachable(&r->dev[0], f->iova[0], PAGES))
 			TH_LOG("%s: failure %d", what, nth);
 		if (followers == 2)
@@ -273,6 +496,17 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 
 #define SWEEP(before, act, followers, pages) \
 	sweep(_metadata, &self->f, #act, before, act, followers, pages)
+
+/* The same, and @then holds after a failure as well as after a success. */
+#define SWEEP_AND(before, act, followers, pages, then)			\
+	({								\
+		int __failed;						\
+									\
+		self->f.fine = then;					\
+		__failed = SWEEP(before, act, followers, pages);	\
+		self->f.fine = NULL;					\
+		__failed;						\
+	})
 
 TEST_F_TIMEOUT(failures, what_adds_pages, 240)
 {
@@ -300,12 +534,160 @@ TEST_F_TIMEOUT(failures, what_maps, 240)
 	EXPECT_LT(0, SWEEP(swapped, follow, 2, 4));
 }
 
+/*
+ * At the first look of a device, what is in memory that must stay movable moves. If
+ * there is no page for it to go to, that is tried again.
+ */
+TEST_F_TIMEOUT(failures, what_moves, 240)
+{
+	__u64 frames[2];
+
+	movable_zone(frames);
+	if (frames[0] == frames[1])
+		SKIP(return, "no ZONE_MOVABLE: boot with movablecore=");
+	EXPECT_LT(0, SWEEP_AND(movable, follow, 2, 4, has_moved));
+}
+
+/*
+ * Instances that come and go, while others follow. Nothing fails where VFIO makes
+ * a group: it WARNs about its own, half made one.
+ */
+TEST_F_TIMEOUT(failures, what_makes_an_instance, 600)
+{
+	ASSERT_EQ(0, fail_nothing_in("vfio_device_set_group"));
+	EXPECT_LT(0, SWEEP_AND(without_other, by_create, 2, 4, is_created));
+	ASSERT_EQ(0, fail_nothing_in(NULL));
+	EXPECT_LT(0, SWEEP_AND(with_other, by_remove, 2, 4, is_removed));
+}
+
+TEST_F_TIMEOUT(failures, what_opens_an_instance, 600)
+{
+	EXPECT_LT(0, SWEEP_AND(with_other, by_open_group, 2, 4, is_open));
+	EXPECT_LT(0, SWEEP_AND(with_other, by_open_cdev, 2, 4, is_open));
+}
+
 TEST_F_TIMEOUT(failures, what_a_device_is_asked, 240)
 {
 	EXPECT_EQ(0, SWEEP(mapped, by_copy, 2, 4));
 	EXPECT_EQ(0, SWEEP(mapped, by_irq, 2, 4));
 	EXPECT_EQ(0, SWEEP(mapped, by_query, 2, 4));
 	EXPECT_EQ(0, SWEEP(mapped, by_reset, 2, 4));
+	EXPECT_EQ(0, SWEEP(mapped, by_infos, 2, 4));
+	EXPECT_EQ(0, SWEEP_AND(mapped, by_eventfd, 2, 4, is_heard));
+	EXPECT_LT(0, SWEEP(mapped, by_list, 2, 4));
+}
+
+/* What only reads lets go of its pages for the seal, and must have them again. */
+TEST_F_TIMEOUT(failures, seal, 120)
+{
+	struct followed *f = &self->f;
+	struct mdma *m = &f->r.dev[0];
+	size_t size = PAGES * PAGE;
+	unsigned char *mem;
+	int fd, nth, left = 0;
+
+	for (nth = 1; !left; nth++) {
+		ASSERT_LT(nth, 1000);
+		/* a seal is for ever */
+		fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, ftruncate(fd, size));
+		ASSERT_EQ(sizeof(f->buf), pwrite(fd, f->buf, sizeof(f->buf), 9 * PAGE));
+		ASSERT_EQ(0, mdma_map(m, fd, 0, f->iova[0], size, VFIO_MDMA_MAP_FLAG_READ));
+		ASSERT_EQ(nth, fail_nth(f->fail, nth));
+		EXPECT_EQ(0, fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+		left = fail_nth(f->fail, 0);
+		ASSERT_LE(0, left);
+
+		EXPECT_EQ(F_SEAL_WRITE, fcntl(fd, F_GET_SEALS));
+		mem = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+		ASSERT_NE(MAP_FAILED, mem);
+		EXPECT_EQ(4, reachable(m, f->iova[0], PAGES));
+		EXPECT_EQ(0, differences(m, f->iova[0], fd, mem, 0, PAGES))
+			TH_LOG("failure %d", nth);
+		EXPECT_EQ(4, pinned());
+		ASSERT_EQ(size, mdma_unmap_all(m));
+		munmap(mem, size);
+		close(fd);
+		f->iova[0] += 2 * HUGE;
+	}
+	note("%d allocations failed", nth - 2);
+}
+
+static int by_swap_in(struct followed *f)
+{
+	ssize_t ret = pread(f->r.fd, f->buf, PAGE, 10 * PAGE);
+
+	return ret < 0 ? -errno : ret == PAGE ? 0 : -EPROTO;
+}
+
+static int by_swap_in_fault(struct followed *f)
+{
+	return madvise(at(&f->r, 10), PAGE, MADV_POPULATE_READ) ? -errno : 0;
+}
+
+/*
+ * Only behind the end of the file a device has no page while that is in swap. When
+ * the file has grown, who reads the page brings it back for the device, too.
+ */
+static int behind_in_swap(struct followed *f)
+{
+	struct rig *r = &f->r;
+	int ret = begin(f);
+
+	if (!ret && (ftruncate(r->fd, 0) ||
+		     fallocate(r->fd, FALLOC_FL_KEEP_SIZE, 10 * PAGE, PAGE)))
+		ret = -errno;
+	if (ret)
+		return ret;
+	cgroup_reclaim();
+	if (in_core(at(r, 10)) || allocated(r->fd) != 1)
+		return -EBUSY;
+	ret = follow(f);
+	if (!ret && ftruncate(r->fd, HUGE_PAGES * PAGE))
+		ret = -errno;
+	return ret;
+}
+
+TEST_F_TIMEOUT(failures, what_swaps_in, 240)
+{
+	int (*const acts[])(struct followed *f) = { by_swap_in, by_swap_in_fault };
+	struct followed *f = &self->f;
+	struct rig *r = &f->r;
+	int nth, left, ret, failed;
+	size_t i;
+
+	ASSERT_EQ(0, rig_swap(r));
+	ASSERT_EQ(0, cgroup_enter());
+	ASSERT_EQ(0, rig_no_readahead(r));
+	for (i = 0; i < ARRAY_SIZE(acts); i++) {
+		for (nth = 1, left = 0, failed = 0; !left; nth++) {
+			ASSERT_LT(nth, 1000);
+			ASSERT_EQ(0, behind_in_swap(f));
+			ASSERT_EQ(0, held(f));
+			ASSERT_EQ(nth, fail_nth(f->fail, nth));
+			ret = acts[i](f);
+			left = fail_nth(f->fail, 0);
+			ASSERT_LE(0, left);
+			if (ret) {
+				EXPECT_EQ(0, left);
+				EXPECT_EQ(-ENOMEM, ret)
+					TH_LOG("failure %d: %s", nth, strerror(-ret));
+				EXPECT_EQ(0, held(f));
+				EXPECT_EQ(0, pinned());
+				EXPECT_EQ(1, allocated(r->fd));
+				failed++;
+				EXPECT_EQ(0, acts[i](f));
+			}
+			EXPECT_EQ(2, held(f)) TH_LOG("failure %d", nth);
+			EXPECT_EQ(2, pinned());
+			EXPECT_EQ(0, differ(f)) TH_LOG("failure %d", nth);
+			EXPECT_EQ(1, allocated(r->fd));
+			EXPECT_TRUE(all(at(r, 10), PAGE, 0));
+		}
+		note("%d of %d allocations that failed were heard", failed, nth - 2);
+		EXPECT_LT(0, failed);
+	}
 }
 
 /* The folio cannot be split then: it stays, zeroed, until the next who tries. */

@@ -418,42 +418,6 @@ TEST_F_TIMEOUT(hazards, memory_failure_in_huge_folio, 120)
 	memory_failure(_metadata, &self->r, true);
 }
 
-/* The page frames of ZONE_MOVABLE: [0] to [1], or none. */
-static void movable_zone(__u64 frames[2])
-{
-	FILE *file = fopen("/proc/zoneinfo", "re");
-	unsigned long long value;
-	bool movable = false;
-	char line[128];
-
-	frames[0] = 0;
-	frames[1] = 0;
-	while (file && fgets(line, sizeof(line), file)) {
-		if (!strncmp(line, "Node", 4))
-			movable = strstr(line, "Movable");
-		/* each node has such a zone, if only one without memory */
-		else if (movable && sscanf(line, " spanned %llu", &value) == 1 && value)
-			frames[1] = value;
-		else if (movable && sscanf(line, " start_pfn: %llu", &value) == 1)
-			frames[0] = value;
-	}
-	if (file)
-		fclose(file);
-	frames[1] += frames[0];
-}
-
-static size_t frames_within(struct rig *r, size_t pages, const __u64 frames[2])
-{
-	size_t i, nr = 0;
-	__u64 pfn;
-
-	for (i = 0; i < pages; i++) {
-		pfn = pfn_of(at(r, i));
-		nr += frames[0] <= pfn && pfn < frames[1];
-	}
-	return nr;
-}
-
 /* Memory that must stay movable is no place for what a device holds. */
 TEST_F_TIMEOUT(hazards, movable_memory, 120)
 {
@@ -469,23 +433,23 @@ TEST_F_TIMEOUT(hazards, movable_memory, 120)
 		fill(at(r, i), i);
 	/* some that are only fallocated */
 	ASSERT_EQ(0, grow(r->fd, 32, 8));
-	ASSERT_EQ(32, frames_within(r, 32, frames));
+	ASSERT_EQ(32, pages_in_frames(at(r, 0), 32, frames));
 
 	ASSERT_EQ(0, rig_map(r, 0, 0, 64));
 	EXPECT_EQ(40, rig_reachable(r, 0, 0, 64));
 	EXPECT_EQ(0, rig_differences(r, 0, 0, 64));
-	EXPECT_EQ(0, frames_within(r, 40, frames));
+	EXPECT_EQ(0, pages_in_frames(at(r, 0), 40, frames));
 	for (i = 0; i < 32; i++)
 		EXPECT_TRUE(filled(at(r, i), i));
 	/* what comes later never goes there */
 	ASSERT_EQ(0, grow(r->fd, 40, 24));
-	EXPECT_EQ(0, frames_within(r, 64, frames));
+	EXPECT_EQ(0, pages_in_frames(at(r, 0), 64, frames));
 
 	/* what nobody holds may */
 	ASSERT_EQ(64 * PAGE, mdma_unmap_all(&r->dev[0]));
 	for (i = 64; i < 96; i++)
 		fill(at(r, i), i);
-	EXPECT_EQ(32, frames_within(r, 96, frames));
+	EXPECT_EQ(32, pages_in_frames(at(r, 0), 96, frames));
 }
 
 /* A sealed file does not change: not while a device can write to it. */
@@ -562,22 +526,82 @@ TEST_F_TIMEOUT(hazards, seals_while_reading, 60)
 			      VFIO_MDMA_MAP_FLAG_READ));
 }
 
-/* Seals against growing and shrinking are heard before any consumer is. */
+static int add_seal(struct rig *r, int seal)
+{
+	return fcntl(r->fd, F_ADD_SEALS, seal) ? -errno : 0;
+}
+
+static int resize(struct rig *r, size_t pages)
+{
+	return ftruncate(r->fd, pages * PAGE) ? -errno : 0;
+}
+
+/*
+ * Seals against growing and shrinking are heard before any consumer is: of what is
+ * refused, there is no trace in what is counted for it.
+ */
 TEST_F_TIMEOUT(hazards, size_seals, 60)
 {
+	char before[512], after[512];
+	unsigned char data[2 * PAGE];
 	struct rig *r = &self->r;
+	ssize_t written;
 
-	ASSERT_EQ(0, ftruncate(r->fd, 16 * PAGE));
+	fill(data, 1);
+	fill(data + PAGE, 2);
+	ASSERT_EQ(0, resize(r, 16));
 	ASSERT_EQ(0, grow(r->fd, 0, 8));
+	ASSERT_EQ(0, grow(r->fd, 15, 1));
 	ASSERT_EQ(0, rig_map(r, 0, 0, 32));
-	ASSERT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK));
+	ASSERT_EQ(0, add_seal(r, F_SEAL_GROW));
+	ASSERT_EQ(0, consumers_text(r->fd, before, sizeof(before)));
+	ASSERT_NE(NULL, strstr(before, "  iommu pages 0-31 invalidated"));
+
+	EXPECT_EQ(-EPERM, resize(r, 17));
 	EXPECT_EQ(-EPERM, grow(r->fd, 12, 8));
-	EXPECT_EQ(-1, ftruncate(r->fd, 4 * PAGE));
+	EXPECT_EQ(-1, fallocate(r->fd, FALLOC_FL_KEEP_SIZE, 12 * PAGE, 8 * PAGE));
 	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, pwrite(r->fd, data, PAGE, 16 * PAGE));
+	EXPECT_EQ(EPERM, errno);
+	/* across the end: none of it; or as far as that, by kernels that go by pages */
+	written = pwrite(r->fd, data, 2 * PAGE, 15 * PAGE);
+	EXPECT_TRUE(written < 0 ? errno == EPERM : written == PAGE);
+	EXPECT_EQ(written > 0, filled(at(r, 15), 1));
+	EXPECT_EQ(16, file_pages(r->fd));
+	EXPECT_EQ(9, allocated(r->fd));
+	EXPECT_EQ(9, rig_reachable(r, 0, 0, 32));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 32));
+	ASSERT_EQ(0, consumers_text(r->fd, after, sizeof(after)));
+	EXPECT_STREQ(before, after);
+
+	/* against growing only: what gets smaller is revoked, and cannot come back */
+	EXPECT_EQ(0, resize(r, 12));
+	EXPECT_EQ(8, rig_reachable(r, 0, 0, 32));
+	EXPECT_EQ(-EPERM, resize(r, 16));
+
+	ASSERT_EQ(0, add_seal(r, F_SEAL_SHRINK));
+	ASSERT_EQ(0, consumers_text(r->fd, before, sizeof(before)));
+	EXPECT_EQ(-EPERM, resize(r, 4));
+	EXPECT_EQ(-EPERM, resize(r, 0));
+	EXPECT_EQ(12, file_pages(r->fd));
 	EXPECT_EQ(8, rig_reachable(r, 0, 0, 32));
 	EXPECT_EQ(8, allocated(r->fd));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 32));
+	ASSERT_EQ(0, consumers_text(r->fd, after, sizeof(after)));
+	EXPECT_STREQ(before, after);
+
+	/* a hole is not a smaller file, nor is what fills it a larger one */
 	EXPECT_EQ(0, punch(r->fd, 0, 4));
 	EXPECT_EQ(4, rig_reachable(r, 0, 0, 32));
+	EXPECT_EQ(0, grow(r->fd, 2, 10));
+	EXPECT_EQ(10, rig_reachable(r, 0, 0, 32));
+	EXPECT_EQ(0, rig_differences(r, 0, 0, 32));
+
+	ASSERT_EQ(0, add_seal(r, F_SEAL_SEAL));
+	EXPECT_EQ(-EPERM, add_seal(r, F_SEAL_FUTURE_WRITE));
+	EXPECT_EQ(-EPERM, add_seal(r, F_SEAL_SEAL));
+	EXPECT_EQ(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, fcntl(r->fd, F_GET_SEALS));
+	EXPECT_EQ(10, rig_reachable(r, 0, 0, 32));
 }
 
 /* A child has the device, and is killed at the worst moment. */

@@ -662,6 +662,59 @@ TEST_F_TIMEOUT(kvm, seals_against_writing, 60)
 	EXPECT_EQ(0, consumers_of(g->r.fd));
 }
 
+static int resize(struct guest *g, size_t pages)
+{
+	return ftruncate(g->r.fd, pages * PAGE) ? -errno : 0;
+}
+
+/*
+ * What a seal refuses, no memslot is asked about, nor told of; also not one that
+ * would have a say, and would say the same.
+ */
+TEST_F_TIMEOUT(kvm, size_seals, 60)
+{
+	static const char asked[] = "populated 0 fallocated 2\n";
+	char before[512], after[512];
+	struct guest *g = &self->g;
+	struct rig *r = &g->r;
+	char page[PAGE] = "";
+
+	ASSERT_EQ(0, resize(g, PAGES));
+	ASSERT_EQ(0, private_slot(g, KEEP | VETO, 0, PAGES));
+	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, guest_fill(g, 3, 33));
+	ASSERT_EQ(0, guest_fill(g, PAGES - 1, 15));
+	ASSERT_EQ(0, add_seal(r->fd, F_SEAL_GROW | F_SEAL_SHRINK));
+	ASSERT_EQ(0, consumers_text(r->fd, before, sizeof(before)));
+	EXPECT_NE(NULL, strstr(before, "fallocated 1\n"));
+
+	EXPECT_EQ(-EPERM, grow(r->fd, PAGES - 4, 8));
+	EXPECT_EQ(-1, fallocate(r->fd, FALLOC_FL_KEEP_SIZE, 0, (PAGES + 1) * PAGE));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, pwrite(r->fd, page, PAGE, PAGES * PAGE));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-EPERM, resize(g, PAGES + 1));
+	EXPECT_EQ(-EPERM, resize(g, PAGES - 1));
+	EXPECT_EQ(PAGES, file_pages(r->fd));
+	EXPECT_EQ(PAGES, allocated(r->fd));
+	ASSERT_EQ(0, consumers_text(r->fd, after, sizeof(after)));
+	EXPECT_STREQ(before, after);
+	EXPECT_TRUE(guest_sees(g, 3, 33));
+	EXPECT_TRUE(guest_sees(g, PAGES - 1, 15));
+
+	/* what is allowed is asked for, and a hole revokes */
+	ASSERT_EQ(0, punch(r->fd, 3, 2));
+	EXPECT_TRUE(lacks(g, 3));
+	EXPECT_TRUE(guest_sees(g, PAGES - 1, 15));
+	EXPECT_EQ(0, grow(r->fd, 3, 1));
+	EXPECT_TRUE(guest_sees(g, 3, 0));
+	EXPECT_TRUE(lacks(g, 4));
+	ASSERT_EQ(0, consumers_text(r->fd, after, sizeof(after)));
+	EXPECT_NE(NULL, strstr(after, asked)) TH_LOG("%s", after);
+	ASSERT_EQ(0, add_seal(r->fd, F_SEAL_SEAL));
+	EXPECT_EQ(-EPERM, add_seal(r->fd, F_SEAL_FUTURE_WRITE));
+}
+
 /*
  * Guest and file
  */
@@ -811,6 +864,58 @@ TEST_F_TIMEOUT(kvm, swap, 120)
 	EXPECT_TRUE(guest_sees(g, 0, 0));
 	ASSERT_EQ(0, swapoff("/dev/ram0"));
 	EXPECT_TRUE(guest_sees(g, 2, 20 + 2 + 2));
+}
+
+/* The disk that is used as swap fails each request, or none. */
+static void break_swap(bool on)
+{
+	mdma_write_file("/sys/block/ram0/make-it-fail", on ? "1" : "0");
+	mdma_write_file(FAULTY("_make_request/verbose"), "0");
+	mdma_write_file(FAULTY("_make_request/times"), on ? "-1" : "1");
+	mdma_write_file(FAULTY("_make_request/probability"), on ? "100" : "0");
+}
+
+static int pre_fault(struct guest *g, struct kvm_pre_fault_memory *range,
+		     size_t first, size_t pages)
+{
+	*range = (struct kvm_pre_fault_memory){
+		.gpa = gpa(first),
+		.size = pages * PAGE,
+	};
+	return ioctl(vcpu_of(g)->fd, KVM_PRE_FAULT_MEMORY, range) ? -errno : 0;
+}
+
+/* What swap does not give back is lost, as with memory that fails, and is said so. */
+TEST_F_TIMEOUT(kvm, swap_that_fails, 60)
+{
+	struct kvm_pre_fault_memory range;
+	struct guest *g = &self->g;
+	struct rig *r = &g->r;
+	size_t i;
+
+	rig_stay_on_one_cpu(true);
+	ASSERT_EQ(0, rig_swap(r));
+	ASSERT_EQ(0, rig_no_readahead(r));
+	ASSERT_EQ(0, private_slot(g, FILL, 0, PAGES));
+	for (i = 0; i < PAGES; i++)
+		put_words(at(r, i), 10 + i);
+	ASSERT_TRUE(sees_all(g, 10));
+	ASSERT_EQ(0, madvise(at(r, 0), 8 * PAGE, MADV_PAGEOUT));
+	ASSERT_EQ(0, in_core_pages(at(r, 0), 8));
+
+	break_swap(true);
+	EXPECT_EQ(-EHWPOISON, pre_fault(g, &range, 3, 1));
+	EXPECT_TRUE(stopped(vcpu_of(g), vmm_read(vcpu_of(g), gpa(4)), -EHWPOISON, gpa(4)));
+	break_swap(false);
+
+	/* for good; the other pages are not concerned, nor one that is put in its place */
+	EXPECT_EQ(-EHWPOISON, pre_fault(g, &range, 3, 1));
+	EXPECT_EQ(-EHWPOISON, vmm_read(vcpu_of(g), gpa(4)));
+	for (i = 5; i < PAGES; i++)
+		EXPECT_TRUE(guest_sees(g, i, 10 + i));
+	ASSERT_EQ(0, punch(r->fd, 3, 2));
+	EXPECT_TRUE(guest_sees(g, 3, 0));
+	EXPECT_TRUE(guest_sees(g, 4, 0));
 }
 
 /* Nor do they keep memory from being compacted, or taken out of use. */
@@ -1286,16 +1391,6 @@ TEST_F_TIMEOUT(kvm, hole_is_turned_shared, 60)
 	EXPECT_EQ(0, allocated(g->r.fd));
 	EXPECT_TRUE(lacks(g, 1));
 	EXPECT_TRUE(lacks(g, 3));
-}
-
-static int pre_fault(struct guest *g, struct kvm_pre_fault_memory *range,
-		     size_t first, size_t pages)
-{
-	*range = (struct kvm_pre_fault_memory){
-		.gpa = gpa(first),
-		.size = pages * PAGE,
-	};
-	return ioctl(vcpu_of(g)->fd, KVM_PRE_FAULT_MEMORY, range) ? -errno : 0;
 }
 
 TEST_F_TIMEOUT(kvm, pre_fault_fills, 60)
@@ -2001,6 +2096,378 @@ TEST_F_TIMEOUT(kvm, no_memory_for_a_page, 120)
 	EXPECT_LT(0, failed);
 	fail_anything("1");
 	close(fail);
+}
+
+/*
+ * What is asked of a VM and of its file, with each allocation failing once: @act,
+ * after @before, says ENOMEM or works. It leaves things as @same says, or as @done.
+ * One that is @quiet says nothing when it has done nothing, or not all.
+ */
+struct ask {
+	int (*before)(struct guest *g);
+	int (*act)(struct guest *g);
+	bool (*same)(struct guest *g);
+	bool (*done)(struct guest *g);
+	bool quiet;
+};
+
+/* Returns how many failures were heard. */
+static int sweep(struct __test_metadata *_metadata, struct guest *g, const char *what,
+		 struct ask ask)
+{
+	int fail, nth, left, ret, heard = 0;
+	bool done;
+
+	fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fail);
+	fail_anything("0");
+	for (nth = 1, left = 0; !left; nth++) {
+		ASSERT_LT(nth, 1000);
+		ASSERT_EQ(0, ask.before(g)) TH_LOG("%s: to begin with", what);
+		ASSERT_EQ(nth, fail_nth(fail, nth));
+		ret = ask.act(g);
+		left = fail_nth(fail, 0);
+		ASSERT_LE(0, left);
+		done = !ret && ask.done(g);
+		if (ret || (ask.quiet && !done)) {
+			EXPECT_EQ(0, left);
+			if (ret)
+				EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_TRUE(ask.same(g)) TH_LOG("%s: failure %d", what, nth);
+			heard++;
+			ASSERT_EQ(0, ask.act(g)) TH_LOG("%s: after failure %d", what, nth);
+			done = ask.done(g);
+		}
+		EXPECT_TRUE(done) TH_LOG("%s: failure %d", what, nth);
+	}
+	note("%s: %d of %d allocations that failed were heard", what, heard, nth - 2);
+	fail_anything("1");
+	close(fail);
+	return heard;
+}
+
+#define SWEEP(...) sweep(_metadata, &self->g, #__VA_ARGS__, (struct ask){ __VA_ARGS__ })
+
+/* Pages 0 to PAGES - 1 are private, filled by the guest and mapped for it. */
+static int begin(struct guest *g)
+{
+	int ret;
+	size_t i;
+
+	if (!consumers_of(g->r.fd))
+		ret = private_slot(g, KEEP, 0, PAGES);
+	else
+		ret = vmm_set_private(&g->vmm, gpa(0), PAGES * PAGE, true);
+	if (!ret)
+		ret = punch(g->r.fd, 0, PAGES) ?: grow(g->r.fd, 0, PAGES);
+	for (i = 0; i < PAGES && !ret; i++)
+		ret = guest_fill(g, i, 10 + i);
+	return ret;
+}
+
+static bool has_all(struct guest *g)
+{
+	return consumers_of(g->r.fd) == 1 && allocated(g->r.fd) == PAGES &&
+	       sees_all(g, 10);
+}
+
+static int delete_slot(struct guest *g)
+{
+	return vmm_delete_slot(&g->vmm, SLOT);
+}
+
+static bool is_deleted(struct guest *g)
+{
+	return !consumers_of(g->r.fd) && allocated(g->r.fd) == PAGES &&
+	       has_words(at(&g->r, 3), 13) && lacks(g, 3);
+}
+
+static int punch_two(struct guest *g)
+{
+	return punch(g->r.fd, 3, 2);
+}
+
+static bool lacks_two(struct guest *g)
+{
+	return lacks(g, 3) && lacks(g, 4) && guest_sees(g, 5, 15) &&
+	       allocated(g->r.fd) == PAGES - 2;
+}
+
+/* Attributes are kept by 64 pages: these are in two such groups */
+#define FAR	62UL
+#define SPAN	4UL
+
+static int make_shared(struct guest *g)
+{
+	return vmm_set_private(&g->vmm, gpa(FAR), SPAN * PAGE, false);
+}
+
+static int make_private(struct guest *g)
+{
+	return vmm_set_private(&g->vmm, gpa(FAR), SPAN * PAGE, true);
+}
+
+static bool far_is(struct guest *g, __u32 first)
+{
+	size_t i;
+
+	for (i = 0; i < SPAN; i++)
+		if (!guest_sees(g, FAR + i, first + i))
+			return false;
+	return consumers_of(g->r.fd) == 1;
+}
+
+static bool far_is_private(struct guest *g)
+{
+	return far_is(g, 20);
+}
+
+static bool far_is_shared(struct guest *g)
+{
+	return far_is(g, 70);
+}
+
+/* Both sides have something there, and the guest sees the private one. */
+static int far_private(struct guest *g)
+{
+	int ret = 0;
+	size_t i;
+
+	if (!consumers_of(g->r.fd))
+		ret = put_slot(g, SLOT, KEEP, 0, 0, 2 * FAR);
+	for (i = 0; i < SPAN; i++) {
+		put_words(at(&g->r, FAR + i), 20 + i);
+		put_words(g->shared + (FAR + i) * PAGE, 70 + i);
+	}
+	ret = ret ?: make_private(g);
+	return ret ?: far_is_private(g) ? 0 : -EPROTO;
+}
+
+/* And the shared one, while KVM remembers nothing of what it was before. */
+static int far_shared(struct guest *g)
+{
+	return far_private(g) ?: make_shared(g) ?: far_is_shared(g) ? 0 : -EPROTO;
+}
+
+static int begin_filling(struct guest *g)
+{
+	int ret = 0;
+
+	if (!consumers_of(g->r.fd))
+		ret = private_slot(g, FILL, 0, PAGES);
+	/* its program is mapped: what it faults for is this page alone */
+	if (!ret && vmm_read(vcpu_of(g), VMM_LOW_FREE))
+		ret = -EPROTO;
+	return ret ?: punch(g->r.fd, 0, PAGES);
+}
+
+static int pre_fault_one(struct guest *g)
+{
+	struct kvm_pre_fault_memory range;
+
+	return pre_fault(g, &range, 5, 1);
+}
+
+/* The page may have come to the file, but nothing else. */
+static bool has_one_at_most(struct guest *g)
+{
+	return allocated(g->r.fd) <= 1 && consumers_of(g->r.fd) == 1;
+}
+
+static bool is_pre_faulted(struct guest *g)
+{
+	__s64 before = faults(g);
+
+	return guest_sees(g, 5, 0) && faults(g) == before && allocated(g->r.fd) == 1;
+}
+
+TEST_F_TIMEOUT(kvm, no_memory_for_a_slot_to_go, 240)
+{
+	EXPECT_LT(0, SWEEP(begin, delete_slot, has_all, is_deleted));
+}
+
+/* One failure is not enough for an xarray to give up. */
+TEST_F_TIMEOUT(kvm, no_memory_for_attributes, 240)
+{
+	struct guest *g = &self->g;
+	int fail, ret;
+
+	EXPECT_EQ(0, SWEEP(far_shared, make_private, far_is_shared, far_is_private));
+	EXPECT_EQ(0, SWEEP(far_private, make_shared, far_is_private, far_is_shared));
+
+	fail = open("/proc/thread-self/make-it-fail", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fail);
+	fail_anything("0");
+	ASSERT_EQ(0, far_shared(g));
+	fail_every(fail, true);
+	ret = make_private(g);
+	fail_every(fail, false);
+	EXPECT_EQ(-ENOMEM, ret);
+	EXPECT_TRUE(far_is_shared(g));
+	EXPECT_EQ(0, make_private(g));
+	EXPECT_TRUE(far_is_private(g));
+
+	/* to be shared again takes none */
+	fail_every(fail, true);
+	ret = make_shared(g);
+	fail_every(fail, false);
+	EXPECT_EQ(0, ret);
+	EXPECT_TRUE(far_is_shared(g));
+	fail_anything("1");
+	close(fail);
+}
+
+TEST_F_TIMEOUT(kvm, no_memory_to_pre_fault, 240)
+{
+	EXPECT_LT(0, SWEEP(begin_filling, pre_fault_one, has_one_at_most, is_pre_faulted));
+}
+
+/* Who takes a page away needs none: there is nobody but KVM to tell. */
+TEST_F_TIMEOUT(kvm, no_memory_to_punch, 120)
+{
+	EXPECT_EQ(0, SWEEP(begin, punch_two, has_all, lacks_two));
+}
+
+/*
+ * Swap and migration
+ */
+
+static int page_out(struct guest *g)
+{
+	return madvise(at(&g->r, 0), PAGES * PAGE, MADV_PAGEOUT) ? -errno : 0;
+}
+
+/* With the mapping that MADV_PAGEOUT goes by */
+static int begin_mapped(struct guest *g)
+{
+	int ret = begin(g);
+	size_t i;
+
+	for (i = 0; i < PAGES && !ret; i++)
+		ret = has_words(at(&g->r, i), 10 + i) ? 0 : -EPROTO;
+	return ret;
+}
+
+static bool is_swapped(struct guest *g)
+{
+	return !in_core_pages(at(&g->r, 0), PAGES) && allocated(g->r.fd) == PAGES;
+}
+
+/* Nothing has got lost on the way; and MADV_PAGEOUT finds all of them again. */
+static bool is_back(struct guest *g)
+{
+	size_t i;
+
+	for (i = 0; i < PAGES; i++)
+		if (!has_words(at(&g->r, i), 10 + i))
+			return false;
+	return has_all(g);
+}
+
+/* All out, and all back. */
+static bool comes_back(struct guest *g)
+{
+	return is_swapped(g) && is_back(g);
+}
+
+/* One page is. */
+static int begin_swapped(struct guest *g)
+{
+	int ret = begin(g);
+
+	if (!ret && !has_words(at(&g->r, 3), 13))
+		ret = -EPROTO;
+	if (!ret && madvise(at(&g->r, 3), PAGE, MADV_PAGEOUT))
+		ret = -errno;
+	return ret ?: in_core(at(&g->r, 3)) ? -EBUSY : 0;
+}
+
+static int swap_in_by_guest(struct guest *g)
+{
+	__s64 ret = vmm_read(vcpu_of(g), gpa(3));
+
+	return ret < 0 ? ret : ret == 13 ? 0 : -EPROTO;
+}
+
+static int swap_in_by_fault(struct guest *g)
+{
+	return madvise(at(&g->r, 3), PAGE, MADV_POPULATE_READ) ? -errno : 0;
+}
+
+static int swap_in_by_read(struct guest *g)
+{
+	unsigned char data[PAGE];
+	ssize_t ret = pread(g->r.fd, data, PAGE, 3 * PAGE);
+
+	return ret < 0 ? -errno : ret == PAGE && has_words(data, 13) ? 0 : -EPROTO;
+}
+
+/* It is wherever it was; what the guest sees is looked at when it is back. */
+static bool is_accounted(struct guest *g)
+{
+	return allocated(g->r.fd) == PAGES && consumers_of(g->r.fd) == 1;
+}
+
+TEST_F_TIMEOUT(kvm, no_memory_to_swap, 480)
+{
+	struct rig *r = &self->g.r;
+
+	rig_stay_on_one_cpu(true);
+	ASSERT_EQ(0, rig_swap(r));
+	ASSERT_EQ(0, rig_no_readahead(r));
+	EXPECT_LT(0, SWEEP(begin_mapped, page_out, is_back, comes_back, true));
+	EXPECT_LT(0, SWEEP(begin_swapped, swap_in_by_guest, is_accounted, has_all));
+	EXPECT_LT(0, SWEEP(begin_swapped, swap_in_by_fault, is_accounted, has_all));
+	EXPECT_LT(0, SWEEP(begin_swapped, swap_in_by_read, is_accounted, has_all));
+}
+
+#define MOVED	4	/* pages */
+
+/* move_pages(2): to the nodes, or where the pages are. A bit for each that is on 1. */
+static int on_node(struct guest *g, const int *nodes)
+{
+	int status[MOVED] = { -1, -1, -1, -1 }, mask = 0;
+	void *addr[MOVED];
+	size_t i;
+	long ret;
+
+	for (i = 0; i < MOVED; i++)
+		addr[i] = at(&g->r, i);
+	ret = syscall(__NR_move_pages, 0, MOVED, addr, nodes, status,
+		      nodes ? 2 /* MPOL_MF_MOVE */ : 0);
+	if (ret)
+		return ret < 0 ? -errno : 0;
+	for (i = 0; i < MOVED; i++)
+		mask |= (status[i] == 1) << i;
+	return mask;
+}
+
+static int begin_on_node_0(struct guest *g)
+{
+	int ret = begin_mapped(g);
+
+	return ret ?: on_node(g, NULL) ? -EXDEV : 0;
+}
+
+static int move_to_node_1(struct guest *g)
+{
+	const int nodes[MOVED] = { 1, 1, 1, 1 };
+	int ret = on_node(g, nodes);
+
+	return ret < 0 ? ret : 0;
+}
+
+static bool is_on_node_1(struct guest *g)
+{
+	return on_node(g, NULL) == 15 && has_all(g);
+}
+
+TEST_F_TIMEOUT(kvm, no_memory_to_move, 240)
+{
+	if (access("/sys/devices/system/node/node1", F_OK))
+		SKIP(return, "a second node is needed");
+	rig_stay_on_one_cpu(true);
+	EXPECT_LT(0, SWEEP(begin_on_node_0, move_to_node_1, has_all, is_on_node_1, true));
 }
 
 /*

@@ -271,19 +271,10 @@ err:
 }
 
 /* By character device, which must be bound to an iommufd before it is used. */
-static inline int mdma_open_cdev(struct mdma *m)
+static inline int mdma_open_cdev_at(struct mdma *m, const char *path)
 {
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
-	char path[PATH_MAX];
-	glob_t found;
 	int ret;
-
-	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/vfio-dev/vfio*", m->uuid);
-	if (glob(path, 0, NULL, &found))
-		return -ENODEV;
-	snprintf(path, sizeof(path), "/dev/vfio/devices/%.32s",
-		 strrchr(found.gl_pathv[0], '/') + 1);
-	globfree(&found);
 
 	m->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	if (m->iommufd < 0)
@@ -303,6 +294,29 @@ err:
 	ret = -errno;
 	mdma_close(m);
 	return ret;
+}
+
+/* Where that device is. */
+static inline int mdma_cdev(struct mdma *m, char *dev, size_t size)
+{
+	char path[PATH_MAX];
+	glob_t found;
+
+	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/vfio-dev/vfio*", m->uuid);
+	if (glob(path, 0, NULL, &found))
+		return -ENODEV;
+	snprintf(dev, size, "/dev/vfio/devices/%.32s",
+		 strrchr(found.gl_pathv[0], '/') + 1);
+	globfree(&found);
+	return 0;
+}
+
+static inline int mdma_open_cdev(struct mdma *m)
+{
+	char path[64];
+	int ret = mdma_cdev(m, path, sizeof(path));
+
+	return ret ? ret : mdma_open_cdev_at(m, path);
 }
 
 #define MDMA_RW	(VFIO_MDMA_MAP_FLAG_READ | VFIO_MDMA_MAP_FLAG_WRITE)

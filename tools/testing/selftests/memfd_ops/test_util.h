@@ -804,13 +804,19 @@ static inline void fail_objects_alone(void)
  */
 static inline void fail_every(int fd, bool on)
 {
-	/* opening a file takes some, too */
-	if (!on && pwrite(fd, "0", 1, 0) != 1)
-		note("make-it-fail: %m");
-	mdma_write_file(FAULTY("slab/task-filter"), on ? "1" : "0");
-	mdma_write_file(FAULTY("slab/times"), on ? "-1" : "1");
-	mdma_write_file(FAULTY("slab/probability"), on ? "100" : "0");
-	if (on && pwrite(fd, "1", 1, 0) != 1)
+	/* opening a file takes some, too; and without the filter all would fail, of all */
+	if (!on) {
+		if (pwrite(fd, "0", 1, 0) != 1)
+			note("make-it-fail: %m");
+		mdma_write_file(FAULTY("slab/probability"), "0");
+		mdma_write_file(FAULTY("slab/times"), "1");
+		mdma_write_file(FAULTY("slab/task-filter"), "0");
+		return;
+	}
+	mdma_write_file(FAULTY("slab/task-filter"), "1");
+	mdma_write_file(FAULTY("slab/times"), "-1");
+	mdma_write_file(FAULTY("slab/probability"), "100");
+	if (pwrite(fd, "1", 1, 0) != 1)
 		note("make-it-fail: %m");
 }
 

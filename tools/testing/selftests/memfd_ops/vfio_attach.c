@@ -24,6 +24,8 @@ struct yard {
 	unsigned char *side;	/* one page */
 	int fail;		/* fail_nth()'s */
 	char unsafe;
+	struct vdev *asked;	/* whose table is looked at by sweep() */
+	__u32 table;		/* of dirty tracking */
 };
 
 static __u64 iova(size_t page)
@@ -171,6 +173,52 @@ static bool table_has(struct yard *y, struct vdev *d, long want)
 	return got == -ENOENT || got == want;
 }
 
+/*
+ * What is asked of a space that follows the file, with each allocation failing once:
+ * @act, after @before, then says ENOMEM; otherwise it says @says. What it leaves, by
+ * what it has said, @fine knows. Returns how many failures were heard.
+ */
+static int sweep(struct __test_metadata *_metadata, struct yard *y, const char *what,
+		 int (*before)(struct yard *y), int (*act)(struct yard *y), int says,
+		 bool (*fine)(struct yard *y, int ret))
+{
+	int nth, left, ret, heard = 0;
+
+	fail_anything("0");
+	for (nth = 1, left = 0; !left; nth++) {
+		ASSERT_LT(nth, NEVER);
+		ASSERT_EQ(0, before(y)) TH_LOG("%s: to begin with", what);
+		ASSERT_EQ(nth, fail_nth(y->fail, nth));
+		ret = act(y);
+		left = fail_nth(y->fail, 0);
+		ASSERT_LE(0, left);
+		if (ret != says) {
+			EXPECT_EQ(0, left);
+			EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_TRUE(fine(y, ret)) TH_LOG("%s: failure %d", what, nth);
+			heard++;
+			ret = act(y);
+			EXPECT_EQ(says, ret) TH_LOG("%s: after failure %d", what, nth);
+		}
+		EXPECT_TRUE(fine(y, ret)) TH_LOG("%s: failure %d", what, nth);
+	}
+	note("%s: %d of %d allocations that failed were heard", what, heard, nth - 2);
+	fail_anything("1");
+	return heard;
+}
+
+#define SWEEP(before, act, says, fine) \
+	sweep(_metadata, &self->y, #act, before, act, says, fine)
+
+/* As many pages are pinned as the file has there, in however many tables they are. */
+static bool all_is_there(struct yard *y, int consumers)
+{
+	long pages = consumers ? PAGES - 2 : 0;
+
+	return consumers_of(y->r.fd) == consumers && table_has(y, y->asked, pages) &&
+	       pinned() == pages;
+}
+
 static int set_container(struct yard *y, struct vdev *d)
 {
 	return ioctl(d->group, VFIO_GROUP_SET_CONTAINER, &y->s.fd) ? -errno : 0;
@@ -257,6 +305,101 @@ TEST_F_TIMEOUT(join, no_memory, 240)
 	ASSERT_EQ(0, vdev_get(d));
 	ASSERT_EQ(0, start(d));
 	EXPECT_TRUE(follows(y, d, 1));
+}
+
+static int track_dirty(struct yard *y, __u32 flags)
+{
+	struct vfio_iommu_type1_dirty_bitmap dirty = {
+		.argsz = sizeof(dirty),
+		.flags = flags,
+	};
+
+	return ioctl(y->s.fd, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? -errno : 0;
+}
+
+static int start_tracking(struct yard *y)
+{
+	return track_dirty(y, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+}
+
+static int stop_tracking(struct yard *y)
+{
+	return track_dirty(y, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+}
+
+/* All of the range is dirty, holes too, or else this fails. */
+static int get_dirty(struct yard *y)
+{
+	__u64 bits = 0;
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap dirty;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} arg = {
+		.dirty = {
+			.argsz = sizeof(arg),
+			.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+		},
+		.get = {
+			.iova = iova(0),
+			.size = PAGES * PAGE,
+			.bitmap = {
+				.pgsize = PAGE,
+				.size = sizeof(bits),
+				.data = &bits,
+			},
+		},
+	};
+
+	if (ioctl(y->s.fd, VFIO_IOMMU_DIRTY_PAGES, &arg))
+		return -errno;
+	return bits == (1 << PAGES) - 1 ? 0 : -EPROTO;
+}
+
+/* It is tracked, or it is not; and the table is the file's in any case. */
+static bool is_tracked(struct yard *y, int ret)
+{
+	return all_is_there(y, 2) && get_dirty(y) == (ret ? -EINVAL : 0);
+}
+
+static bool is_untracked(struct yard *y, int ret)
+{
+	return is_tracked(y, -EINVAL);
+}
+
+
+static int map_second_half(struct yard *y)
+{
+	return space_map(&y->s, y->r.fd, PAGES / 2 * PAGE, iova(PAGES / 2),
+			 PAGES / 2 * PAGE, DMA_RW);
+}
+
+static int tracked_by_half(struct yard *y)
+{
+	__s64 ret;
+
+	ret = space_unmap(&y->s, iova(PAGES / 2), PAGES / 2 * PAGE);
+	return ret < 0 ? ret : stop_tracking(y) ?: start_tracking(y);
+}
+
+/* What has no bitmap is not mapped, either. */
+static bool half_is_tracked(struct yard *y, int ret)
+{
+	return ret ? consumers_of(y->r.fd) == 1 && table_has(y, y->asked, 3) &&
+		     pinned() == 3 :
+		     is_tracked(y, 0);
+}
+
+TEST_F_TIMEOUT(join, no_memory_to_track_dirty_pages, 240)
+{
+	struct yard *y = &self->y;
+
+	y->asked = self->dev;
+	ASSERT_EQ(0, vdev_open_group(y->asked));
+	ASSERT_EQ(0, set_container(y, y->asked));
+	EXPECT_LT(0, SWEEP(stop_tracking, start_tracking, 0, is_tracked));
+	EXPECT_EQ(0, SWEEP(stop_tracking, get_dirty, -EINVAL, is_untracked));
+	EXPECT_LT(0, SWEEP(tracked_by_half, map_second_half, 0, half_is_tracked));
+	EXPECT_EQ(0, SWEEP(start_tracking, stop_tracking, 0, is_untracked));
 }
 
 /* By its name: dmar for VT-d, ivhd for AMD's; virtio-iommu has that of its device. */
@@ -547,6 +690,48 @@ TEST_F_TIMEOUT(table, no_memory, 240)
 	EXPECT_TRUE(follows(y, d, 1));
 }
 
+/* Two pages: the one before the file's, which is mapped by address, and its first */
+static int copy_area(struct yard *y)
+{
+	struct iommu_ioas_copy copy = {
+		.size = sizeof(copy),
+		.flags = ioas_flags(DMA_RW),
+		.dst_ioas_id = y->s.ioas,
+		.src_ioas_id = y->s.ioas,
+		.length = 2 * PAGE,
+		.dst_iova = SIDE + GIB,
+		.src_iova = iova(0) - PAGE,
+	};
+
+	return ioctl(y->s.fd, IOMMU_IOAS_COPY, &copy) ? -errno : 0;
+}
+
+static int nothing(struct yard *y)
+{
+	return 0;
+}
+
+/* The file is followed as before; and where the copy would have been is free. */
+static bool is_not_copied(struct yard *y, int ret)
+{
+	if (consumers_of(y->r.fd) != 2 || !table_has(y, y->asked, PAGES - 2))
+		return false;
+	return !space_map_address(&y->s, y->side, SIDE + GIB, PAGE) &&
+	       !space_map_address(&y->s, y->side, SIDE + GIB + PAGE, PAGE) &&
+	       space_unmap(&y->s, SIDE + GIB, 2 * PAGE) == 2 * PAGE;
+}
+
+/* That pages which follow cannot be copied is also said without memory, or ENOMEM. */
+TEST_F_TIMEOUT(table, no_memory_to_refuse_a_copy, 240)
+{
+	struct yard *y = &self->y;
+
+	y->asked = self->dev;
+	ASSERT_EQ(0, vdev_attach(y->asked, y->s.ioas));
+	ASSERT_EQ(0, space_map_address(&y->s, y->side, iova(0) - PAGE, PAGE));
+	EXPECT_LT(0, SWEEP(nothing, copy_area, -EOPNOTSUPP, is_not_copied));
+}
+
 /*
  * Two devices that cannot have the same table
  */
@@ -611,6 +796,44 @@ TEST_F_TIMEOUT(two, iommus, 240)
 	EXPECT_EQ(0, consumers_of(r->fd));
 	EXPECT_EQ(-EFAULT, copies(&y->dma, 1, 2));
 	EXPECT_TRUE(table_has(y, &y->edu, 0));
+}
+
+static int both_mapped(struct yard *y)
+{
+	return consumers_of(y->r.fd) ? 0 : map_halves(y);
+}
+
+static int unmap_both(struct yard *y)
+{
+	__s64 ret = space_unmap(&y->s, iova(0), PAGES * PAGE);
+
+	return ret < 0 ? ret : ret == PAGES * PAGE ? 0 : -EPROTO;
+}
+
+static int unmap_whole_space(struct yard *y)
+{
+	__s64 ret = space_unmap_all(&y->s);
+
+	return ret < 0 ? ret : ret == PAGES * PAGE ? 0 : -EPROTO;
+}
+
+static bool is_unmapped(struct yard *y, int ret)
+{
+	return all_is_there(y, ret ? 4 : 0);
+}
+
+/* What takes pages away from devices needs no memory. */
+TEST_F_TIMEOUT(two, no_memory_to_unmap, 120)
+{
+	struct yard *y = &self->y;
+
+	y->asked = &y->edu;
+	ASSERT_EQ(0, grow(y->r.fd, 0, PAGES));
+	ASSERT_EQ(0, punch(y->r.fd, 3, 2));
+	ASSERT_EQ(0, vdev_open(&y->s, &y->edu));
+	ASSERT_EQ(0, vdev_open(&y->s, &y->dma));
+	EXPECT_EQ(0, SWEEP(both_mapped, unmap_both, 0, is_unmapped));
+	EXPECT_EQ(0, SWEEP(both_mapped, unmap_whole_space, 0, is_unmapped));
 }
 
 /*
@@ -706,6 +929,40 @@ TEST_F_TIMEOUT(soft, dirty_tracking, 60)
 	EXPECT_EQ(0, soft_write(d, before, "y", 1));
 	EXPECT_EQ(0, dirty(y, id, before, 1, &bits));
 	EXPECT_EQ(1, bits);
+}
+
+static int dirty_of_two(struct yard *y)
+{
+	__u64 bits;
+
+	return dirty(y, y->table, iova(0) - PAGE, 2, &bits);
+}
+
+static int write_before(struct yard *y)
+{
+	return soft_write(&y->dma, iova(0) - PAGE, "x", 1);
+}
+
+/* The bit beside the range, which nobody has been told of, is still to be had. */
+static bool is_still_dirty(struct yard *y, int ret)
+{
+	__u64 bits;
+
+	return consumers_of(y->r.fd) == 1 &&
+	       !dirty(y, y->table, iova(0) - PAGE, 1, &bits) && bits == 1 &&
+	       !write_before(y);
+}
+
+TEST_F_TIMEOUT(soft, no_memory_to_refuse_dirty_bits, 120)
+{
+	struct yard *y = &self->y;
+
+	ASSERT_EQ(0, space_map_address(&y->s, y->side, iova(0) - PAGE, PAGE));
+	ASSERT_EQ(0, space_map(&y->s, y->r.fd, 0, iova(0), PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, hwpt_alloc(y, &y->dma, IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &y->table));
+	ASSERT_EQ(0, vdev_attach(&y->dma, y->table));
+	ASSERT_EQ(0, track(y, y->table, true));
+	EXPECT_EQ(0, SWEEP(write_before, dirty_of_two, -EOPNOTSUPP, is_still_dirty));
 }
 
 /*
