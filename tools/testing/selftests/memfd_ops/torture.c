@@ -5,7 +5,7 @@
  * end, all stands still, and the devices must reach what the file has.
  *
  * MEMFD_OPS_SEED=n repeats a run's choices, though not the threads' timing.
- * MEMFD_OPS_SECONDS=n sets how long each of the two tests runs.
+ * MEMFD_OPS_SECONDS=n sets how long each of the three tests runs.
  *
  * In the first test, regions of the file have a lock each, held from before pages of a region
  * come or go until what was to be seen of that has been looked at. The devices
