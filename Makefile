@@ -15,8 +15,8 @@ help:
 demo run shell:
 	@$(LAB)/run.sh $@
 
-bench:
-	@$(LAB)/bench.sh
+bench profile:
+	@$(LAB)/$@.sh
 
 check torture:
 	@$(LAB)/check.sh $@
@@ -42,5 +42,5 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench demo run shell check torture lint model regress apply unapply clean \
-	distclean
+.PHONY: help bench profile demo run shell check torture lint model regress apply unapply \
+	clean distclean

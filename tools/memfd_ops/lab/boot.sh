@@ -101,6 +101,7 @@ esac
 qemu=(timeout --foreground -k 5 "$seconds"
 	qemu-system-x86_64 -accel "$accel" -machine "$machine"
 	"${cpus[@]}" "${memory[@]}" -nodefaults -display none -no-reboot
+	${QEMU_PLUGIN:+-plugin "$QEMU_PLUGIN"}
 	"${iommu[@]}" -device "edu,dma_mask=0xffffffffffffffff"
 	-drive "file=$work/disk,if=none,id=disk,format=raw"
 	-device "nvme,drive=disk,serial=memfd-ops"

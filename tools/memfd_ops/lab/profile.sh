@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Where the instructions go that make bench counts, by function of the kernel: those of
+# ROWS=, which takes some of them.
+
+. "$(dirname "$0")/lib.sh"
+
+[ -n "${ROWS:-}" ] || die "which rows of make bench? ROWS='9'"
+"$LAB/setup.sh"
+"$LAB/build.sh" demo
+
+log=$LOGS/profile-console.log
+profile=$OUT/profile
+rm -rf "$profile"
+mkdir -p "$profile"
+gcc -shared -fPIC -O2 -Wall -o "$profile/plugin.so" "$LAB/profile.c"
+
+# What make bench would have, and then what is below it.
+ACCEL=icount MEM=${MEM:-6G} QEMU_PLUGIN=$profile/plugin.so,out=$profile/parts \
+	"$LAB/boot.sh" demo "$log" 1800 \
+	"modprobe -a iommu_memfd_bench mdma && echo 0 >/proc/sys/kernel/randomize_va_space &&
+	 exec memfd-ops-bench $ROWS" ||
+	die "it failed; the kernel's log: $log"
+! complaints "$log" >&2 || die "the kernel complained; its log: $log"
+"$LAB/profile.py" "$OUT/demo/System.map" "$profile/parts" >"$profile/profile.txt"
+say "by function, in the order of what is measured: $profile/profile.txt"
