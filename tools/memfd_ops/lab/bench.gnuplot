@@ -18,7 +18,7 @@ set grid
 set key top left reverse Left
 
 set xlabel "window, MiB"
-set yrange [1:10000]
+set yrange [1:100000]
 do for [folio in "4k 2m"] {
 	set title "map, folios of " . (folio eq "4k" ? "4 KiB" : "2 MiB")
 	plot dir . "/map-" . folio . "-iommufd.dat" ls 1 title "followed", \
@@ -27,7 +27,7 @@ do for [folio in "4k 2m"] {
 }
 
 set xlabel "consumers of the file"
-set yrange [100:1000000]
+set yrange [100:10000000]
 do for [what in "punch fallocate"] {
 	set title what . ", folios of 4 KiB"
 	plot dir . "/" . what . "-disjoint.dat" ls 1 title "each has its own window", \

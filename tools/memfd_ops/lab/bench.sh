@@ -3,7 +3,8 @@
 #
 # Measure what it costs to follow a memfd, and not to, in guests whose clock counts
 # instructions: on the demo kernel, and on one without CONFIG_MEMFD_OPS what does not
-# need it. BASE_CONFIG=off: on the latter alone. ROWS=: these rows alone.
+# need it; and then rows 1 to 3 with virtio-iommu. BASE_CONFIG=off: without
+# CONFIG_MEMFD_OPS alone. ROWS=: these rows alone.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +14,16 @@ off)	boots=(off) ;;
 *) die "BASE_CONFIG=$BASE_CONFIG: on or off" ;;
 esac
 [ "${IOMMU:=intel}" != none ] || die "there is nothing to measure with IOMMU=none"
-export IOMMU
+if [ "$IOMMU" = intel ] && [ "${boots[0]}" = on ]; then
+	boots+=(virtio)
+fi
+
+# With 11 GiB there is room for windows of 8 GiB.
+if [ -z "${MEM:-}" ]; then
+	available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+	MEM=$([ "$available" -gt $((14 << 20)) ] && echo 11G || echo 6G)
+fi
+export IOMMU MEM ROWS=${ROWS:-}
 
 "$LAB/setup.sh"
 "$LAB/setup.sh" gnuplot-nox
@@ -22,30 +32,37 @@ bench=$OUT/bench
 rm -rf "$bench"
 mkdir -p "$bench"
 
-# measure on|off KIND MODULES
+# measure NAME KIND MODULES ROWS
 measure() {
-	local log=$LOGS/bench-$1-console.log
+	local log=$LOGS/bench-$1-console.log start
 
 	"$LAB/build.sh" "$2"
-	say "measuring, CONFIG_MEMFD_OPS $1"
+	say "measuring, CONFIG_MEMFD_OPS $([ "$2" = off ] && echo off || echo on), $IOMMU"
+	start=$SECONDS
 	# The program at the same addresses each time: so are its page tables.
-	if ! ACCEL=icount MEM=${MEM:-6G} "$LAB/boot.sh" "$2" "$log" 1800 \
+	if ! ACCEL=icount "$LAB/boot.sh" "$2" "$log" 1800 \
 			"modprobe -a $3 && echo 0 >/proc/sys/kernel/randomize_va_space &&
-			 exec memfd-ops-bench ${ROWS:-}" >"$bench/$1.tsv"; then
+			 exec memfd-ops-bench $4" >"$bench/$1.tsv"; then
 		tail -n 3 "$bench/$1.tsv" >&2
 		die "it failed; the kernel's log: $log"
 	fi
 	! complaints "$log" >&2 || die "the kernel complained; its log: $log"
+	seconds=$((seconds + SECONDS - start))
+	results+=("$IOMMU:$([ "$2" = off ] && echo off || echo on)=$bench/$1.tsv")
 }
 
 results=()
+seconds=0
 for boot in "${boots[@]}"; do
 	case $boot in
-	on)	measure on demo "iommu_memfd_bench mdma" ;;
-	off)	measure off "off" iommu_memfd_bench ;;
+	on)	measure on demo "iommu_memfd_bench mdma" "$ROWS" ;;
+	off)	measure off "off" iommu_memfd_bench "$ROWS" ;;
+	virtio)	rows=$(tr ' ' '\n' <<<"${ROWS:-1 2 3}" | grep -x '[123]' | xargs || true)
+		[ -n "$rows" ] || continue
+		IOMMU=virtio measure virtio demo "iommu_memfd_bench mdma" "$rows" ;;
 	esac
-	results+=("$boot=$bench/$boot.tsv")
 done
+say "measured in $seconds s"
 
 status=0
 "$LAB/bench-report.py" "$bench" "${results[@]}" | tee "$bench/table.txt" || status=$?
