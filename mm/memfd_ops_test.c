@@ -178,14 +178,20 @@ static const struct memfd_falloc_notifier_ops bare_ops = {
 	.invalidate_end		= test_end,
 };
 
-static void add(struct ctx *ctx, int who, pgoff_t start, pgoff_t end)
+static void add_with(struct ctx *ctx, int who, pgoff_t start, pgoff_t end,
+		     const struct memfd_falloc_notifier_ops *ops)
 {
 	struct consumer *c = &ctx->c[who];
 
 	KUNIT_ASSERT_EQ(ctx->test, 0,
 			memfd_register_falloc_notifier(&c->mn, ctx->file, start,
-						       end, &test_ops));
+						       end, ops));
 	c->registered = true;
+}
+
+static void add(struct ctx *ctx, int who, pgoff_t start, pgoff_t end)
+{
+	add_with(ctx, who, start, end, &test_ops);
 }
 
 static void leave(struct ctx *ctx, int who)
@@ -533,10 +539,7 @@ static void i1_replaced_pages(struct kunit *test)
 	struct folio *folio;
 	unsigned long seq;
 
-	KUNIT_ASSERT_EQ(test, 0,
-			memfd_register_falloc_notifier(&ctx->c[0].mn, ctx->file, 0, 4,
-						       &bare_ops));
-	ctx->c[0].registered = true;
+	add_with(ctx, 0, 0, 4, &bare_ops);
 	/* nobody holds anything */
 	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
 	add(ctx, 1, 2, 4);
@@ -850,9 +853,7 @@ static void i1_order_is_of_what_may_be_mapped(struct kunit *test)
 	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
 		kunit_skip(test, "no huge folios");
 	ctx->file = memfd_test_huge_file(test, 600);
-	KUNIT_ASSERT_EQ(test, 0,
-			memfd_register_falloc_notifier(mn, ctx->file, 0, 1024, &bare_ops));
-	ctx->c[0].registered = true;
+	add_with(ctx, 0, 0, 1024, &bare_ops);
 
 	memfd_invalidate_begin(&inv, ctx->file->f_mapping, 300, 301);
 	pfn = mn->pfn_ops->get_lock_pfn(mn, 0, MEMFD_PFN_FILL, &order);
@@ -944,14 +945,11 @@ static void i2_splitting_drops_nothing(struct kunit *test)
 static void truncation_ends(struct kunit *test)
 {
 	struct ctx *ctx = test->priv;
-	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
 
 	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
 		kunit_skip(test, "no huge folios");
 	ctx->file = memfd_test_huge_file(test, 600);
-	KUNIT_ASSERT_EQ(test, 0,
-			memfd_register_falloc_notifier(mn, ctx->file, 0, 1024, &bare_ops));
-	ctx->c[0].registered = true;
+	add_with(ctx, 0, 0, 1024, &bare_ops);
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 590, 591));
 	ctx->c[0].wants = 299;
 	KUNIT_EXPECT_EQ(test, 0, vfs_truncate(&ctx->file->f_path, 300 << PAGE_SHIFT));
