@@ -799,25 +799,36 @@ static inline void fail_objects_alone(void)
 }
 
 /*
+ * Of the threads that have 1 in their make-it-fail, and no others, that many objects of
+ * a hundred fail; until none_fails(). Without the filter everybody's would.
+ */
+static inline void some_fail(const char *percent)
+{
+	mdma_write_file(FAULTY("slab/task-filter"), "1");
+	mdma_write_file(FAULTY("slab/times"), "-1");
+	mdma_write_file(FAULTY("slab/probability"), percent);
+}
+
+static inline void none_fails(void)
+{
+	mdma_write_file(FAULTY("slab/probability"), "0");
+	mdma_write_file(FAULTY("slab/times"), "1");
+	mdma_write_file(FAULTY("slab/task-filter"), "0");
+}
+
+/*
  * For who tries again by itself: have every object that this thread allocates fail,
  * from fail_every(fd, true) on; @fd is of its file make-it-fail.
  */
 static inline void fail_every(int fd, bool on)
 {
-	/* opening a file takes some, too; and without the filter all would fail, of all */
-	if (!on) {
-		if (pwrite(fd, "0", 1, 0) != 1)
-			note("make-it-fail: %m");
-		mdma_write_file(FAULTY("slab/probability"), "0");
-		mdma_write_file(FAULTY("slab/times"), "1");
-		mdma_write_file(FAULTY("slab/task-filter"), "0");
-		return;
-	}
-	mdma_write_file(FAULTY("slab/task-filter"), "1");
-	mdma_write_file(FAULTY("slab/times"), "-1");
-	mdma_write_file(FAULTY("slab/probability"), "100");
-	if (pwrite(fd, "1", 1, 0) != 1)
+	/* opening a file takes some, too */
+	if (on)
+		some_fail("100");
+	if (pwrite(fd, on ? "1" : "0", 1, 0) != 1)
 		note("make-it-fail: %m");
+	if (!on)
+		none_fails();
 }
 
 /*

@@ -1560,16 +1560,12 @@ static long pages_of_files(void)
 static void set_up_failures(void)
 {
 	fail_anything("0");
-	mdma_write_file(FAULTY("slab/task-filter"), "1");
-	mdma_write_file(FAULTY("slab/probability"), "2");
-	mdma_write_file(FAULTY("slab/times"), "-1");
+	some_fail("2");
 }
 
 static void no_more_failures(void)
 {
-	mdma_write_file(FAULTY("slab/probability"), "0");
-	mdma_write_file(FAULTY("slab/times"), "1");
-	mdma_write_file(FAULTY("slab/task-filter"), "0");
+	none_fails();
 	fail_anything("1");
 }
 

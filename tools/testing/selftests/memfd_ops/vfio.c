@@ -1275,41 +1275,6 @@ TEST_F_TIMEOUT(type1, no_address_to_update, 60)
 	munmap(mem, PAGE);
 }
 
-static int dirty_tracking(struct bench *b, __u32 flags)
-{
-	struct vfio_iommu_type1_dirty_bitmap dirty = {
-		.argsz = sizeof(dirty),
-		.flags = flags,
-	};
-
-	return ioctl(b->s.fd, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? -errno : 0;
-}
-
-static int dirty_pages(struct bench *b, __u64 *bits)
-{
-	struct {
-		struct vfio_iommu_type1_dirty_bitmap dirty;
-		struct vfio_iommu_type1_dirty_bitmap_get get;
-	} arg = {
-		.dirty = {
-			.argsz = sizeof(arg),
-			.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
-		},
-		.get = {
-			.iova = BASE,
-			.size = PAGES * PAGE,
-			.bitmap = {
-				.pgsize = PAGE,
-				.size = sizeof(*bits),
-				.data = bits,
-			},
-		},
-	};
-
-	*bits = 0;
-	return ioctl(b->s.fd, VFIO_IOMMU_DIRTY_PAGES, &arg) ? -errno : 0;
-}
-
 /* It is not known what the device writes: all of it, holes too, at any time. */
 TEST_F_TIMEOUT(type1, dirty, 60)
 {
@@ -1319,17 +1284,17 @@ TEST_F_TIMEOUT(type1, dirty, 60)
 
 	ASSERT_EQ(0, grow(b->r.fd, 0, 8));
 	ASSERT_EQ(0, map_pages(b, 0, 32));
-	ASSERT_EQ(0, dirty_tracking(b, VFIO_IOMMU_DIRTY_PAGES_FLAG_START));
+	ASSERT_EQ(0, space_track_dirty(&b->s, VFIO_IOMMU_DIRTY_PAGES_FLAG_START));
 	/* mapped before it was switched on, and after */
 	ASSERT_EQ(0, map_pages(b, 32, 32));
 	for (round = 0; round < 2; round++) {
-		EXPECT_EQ(0, dirty_pages(b, &bits));
+		EXPECT_EQ(0, space_dirty_pages(&b->s, BASE, PAGES, &bits));
 		EXPECT_EQ(UINT64_MAX, bits);
 	}
 	EXPECT_TRUE(reached(b, 0, 1));
 	EXPECT_EQ(32 * PAGE, space_unmap(&b->s, iova(32), 32 * PAGE));
-	EXPECT_EQ(0, dirty_tracking(b, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP));
-	EXPECT_EQ(-EINVAL, dirty_pages(b, &bits));
+	EXPECT_EQ(0, space_track_dirty(&b->s, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP));
+	EXPECT_EQ(-EINVAL, space_dirty_pages(&b->s, BASE, PAGES, &bits));
 	EXPECT_TRUE(reached(b, 0, 1));
 }
 

@@ -307,52 +307,23 @@ TEST_F_TIMEOUT(join, no_memory, 240)
 	EXPECT_TRUE(follows(y, d, 1));
 }
 
-static int track_dirty(struct yard *y, __u32 flags)
-{
-	struct vfio_iommu_type1_dirty_bitmap dirty = {
-		.argsz = sizeof(dirty),
-		.flags = flags,
-	};
-
-	return ioctl(y->s.fd, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? -errno : 0;
-}
-
 static int start_tracking(struct yard *y)
 {
-	return track_dirty(y, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	return space_track_dirty(&y->s, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 }
 
 static int stop_tracking(struct yard *y)
 {
-	return track_dirty(y, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+	return space_track_dirty(&y->s, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
 }
 
 /* All of the range is dirty, holes too, or else this fails. */
 static int get_dirty(struct yard *y)
 {
-	__u64 bits = 0;
-	struct {
-		struct vfio_iommu_type1_dirty_bitmap dirty;
-		struct vfio_iommu_type1_dirty_bitmap_get get;
-	} arg = {
-		.dirty = {
-			.argsz = sizeof(arg),
-			.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
-		},
-		.get = {
-			.iova = iova(0),
-			.size = PAGES * PAGE,
-			.bitmap = {
-				.pgsize = PAGE,
-				.size = sizeof(bits),
-				.data = &bits,
-			},
-		},
-	};
+	__u64 bits;
+	int ret = space_dirty_pages(&y->s, iova(0), PAGES, &bits);
 
-	if (ioctl(y->s.fd, VFIO_IOMMU_DIRTY_PAGES, &arg))
-		return -errno;
-	return bits == (1 << PAGES) - 1 ? 0 : -EPROTO;
+	return ret ? ret : bits == (1 << PAGES) - 1 ? 0 : -EPROTO;
 }
 
 /* It is tracked, or it is not; and the table is the file's in any case. */

@@ -411,6 +411,44 @@ static inline __s64 space_unmap_all(struct space *s)
 	return space_unmap(s, 0, UINT64_MAX);
 }
 
+/* Of a type1 container */
+static inline int space_track_dirty(struct space *s, __u32 flags)
+{
+	struct vfio_iommu_type1_dirty_bitmap dirty = {
+		.argsz = sizeof(dirty),
+		.flags = flags,
+	};
+
+	return ioctl(s->fd, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? -errno : 0;
+}
+
+/* Which of @pages pages, 64 at most, it says to be dirty */
+static inline int space_dirty_pages(struct space *s, __u64 iova, size_t pages,
+				    __u64 *bits)
+{
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap dirty;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} arg = {
+		.dirty = {
+			.argsz = sizeof(arg),
+			.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+		},
+		.get = {
+			.iova = iova,
+			.size = pages * PAGE,
+			.bitmap = {
+				.pgsize = PAGE,
+				.size = sizeof(*bits),
+				.data = bits,
+			},
+		},
+	};
+
+	*bits = 0;
+	return ioctl(s->fd, VFIO_IOMMU_DIRTY_PAGES, &arg) ? -errno : 0;
+}
+
 /*
  * How many of @pages pages the IOMMU's table leads to memory for the device, and
  * whether to that of @mem, if given: -EPROTO if not. -ENOENT if there is no such
