@@ -34,21 +34,20 @@ mkdir -p "$bench"
 
 # measure NAME KIND MODULES ROWS
 measure() {
-	local log=$LOGS/bench-$1-console.log start
+	local log=$LOGS/bench-$1-console.log config=on start
 
+	[ "$2" != off ] || config=off
 	"$LAB/build.sh" "$2"
-	say "measuring, CONFIG_MEMFD_OPS $([ "$2" = off ] && echo off || echo on), $IOMMU"
+	say "measuring, CONFIG_MEMFD_OPS $config, $IOMMU"
 	start=$SECONDS
-	# The program at the same addresses each time: so are its page tables.
-	if ! ACCEL=icount "$LAB/boot.sh" "$2" "$log" 1800 \
-			"modprobe -a $3 && echo 0 >/proc/sys/kernel/randomize_va_space &&
-			 exec memfd-ops-bench $4" >"$bench/$1.tsv"; then
+	if ! ACCEL=icount "$LAB/boot.sh" "$2" "$log" 1800 "$(bench_command "$3" "$4")" \
+			>"$bench/$1.tsv"; then
 		tail -n 3 "$bench/$1.tsv" >&2
 		die "it failed; the kernel's log: $log"
 	fi
 	! complaints "$log" >&2 || die "the kernel complained; its log: $log"
 	seconds=$((seconds + SECONDS - start))
-	results+=("$IOMMU:$([ "$2" = off ] && echo off || echo on)=$bench/$1.tsv")
+	results+=("$IOMMU:$config=$bench/$1.tsv")
 }
 
 results=()

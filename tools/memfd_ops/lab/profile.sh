@@ -18,9 +18,7 @@ gcc -shared -fPIC -O2 -Wall -o "$profile/plugin.so" "$LAB/profile.c"
 
 # What make bench would have, and then what is below it.
 ACCEL=icount MEM=${MEM:-6G} QEMU_PLUGIN=$profile/plugin.so,out=$profile/parts \
-	"$LAB/boot.sh" demo "$log" 1800 \
-	"modprobe -a iommu_memfd_bench mdma && echo 0 >/proc/sys/kernel/randomize_va_space &&
-	 exec memfd-ops-bench $ROWS" ||
+	"$LAB/boot.sh" demo "$log" 1800 "$(bench_command "iommu_memfd_bench mdma" "$ROWS")" ||
 	die "it failed; the kernel's log: $log"
 ! complaints "$log" >&2 || die "the kernel complained; its log: $log"
 "$LAB/profile.py" "$OUT/demo/System.map" "$profile/parts" >"$profile/profile.txt"
