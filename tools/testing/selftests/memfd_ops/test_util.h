@@ -831,35 +831,40 @@ static inline void fail_every(int fd, bool on)
 		none_fails();
 }
 
-/*
- * None of those that a function of the kernel makes, or who it calls; NULL for no
- * such exception. Of the others it is as if these were not there.
- */
-static inline int fail_nothing_in(const char *function)
+/* Where a function of the kernel begins, and the next one. */
+static inline int find_function(const char *function, __u64 *start, __u64 *end)
 {
-	const char *const what[] = { FAULTY("slab/"), FAULTY("_page_alloc/") };
-	unsigned long long addr, start = 0, end = 0;
-	char line[256], name[128], path[PATH_MAX], text[24];
 	FILE *file = fopen("/proc/kallsyms", "re");
-	size_t i;
-	int ret;
+	char line[256], name[128];
+	unsigned long long addr;
 
 	if (!file)
 		return -errno;
+	*start = 0;
+	*end = 0;
 	/* they are in order, but some have the same address */
-	while (function && !end && fgets(line, sizeof(line), file)) {
+	while (!*end && fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "%llx %*c %127s", &addr, name) != 2)
 			continue;
 		if (!strcmp(name, function))
-			start = addr;
-		else if (start && addr > start)
-			end = addr;
+			*start = addr;
+		else if (*start && addr > *start)
+			*end = addr;
 	}
 	fclose(file);
-	if (function && !end)
-		return -ENOENT;
+	return *end ? 0 : -ENOENT;
+}
+
+/* "reject" or "require" that a function in [start, end) has asked for the memory. */
+static inline int fail_callers(const char *how, __u64 start, __u64 end)
+{
+	const char *const what[] = { FAULTY("slab/"), FAULTY("_page_alloc/") };
+	char path[PATH_MAX], text[24];
+	size_t i;
+	int ret;
+
 	for (i = 0; i < 4; i++) {
-		snprintf(path, sizeof(path), "%sreject-%s", what[i / 2],
+		snprintf(path, sizeof(path), "%s%s-%s", what[i / 2], how,
 			 i % 2 ? "end" : "start");
 		snprintf(text, sizeof(text), "0x%llx", i % 2 ? end : start);
 		ret = mdma_write_file(path, text);
@@ -867,6 +872,27 @@ static inline int fail_nothing_in(const char *function)
 			return ret;
 	}
 	return 0;
+}
+
+/*
+ * None of those that a function of the kernel makes, or who it calls; NULL for no
+ * such exception. Of the others it is as if these were not there.
+ */
+static inline int fail_nothing_in(const char *function)
+{
+	__u64 start = 0, end = 0;
+	int ret = function ? find_function(function, &start, &end) : 0;
+
+	return ret ? ret : fail_callers("reject", start, end);
+}
+
+/* Those alone; NULL for all again. */
+static inline int fail_only_in(const char *function)
+{
+	__u64 start = 0, end = ULONG_MAX;
+	int ret = function ? find_function(function, &start, &end) : 0;
+
+	return ret ? ret : fail_callers("require", start, end);
 }
 
 #endif /* TEST_UTIL_H */
