@@ -1024,6 +1024,7 @@ static void __attribute__((noreturn)) work(int slot, unsigned int life, int comm
 struct supervisor {
 	struct rig rig;		/* just for what it has changed in the system */
 	__u64	random;
+	unsigned int deck;	/* bits for what draw() has not drawn yet */
 	char	unsafe;
 	bool	shows_tables;	/* the IOMMU does, as VT-d */
 	char	nvme[32], edu[32], khugepaged_sleep[16];
@@ -1238,7 +1239,7 @@ static void take_driver_away(struct supervisor *s)
 	bool reload = pick(&s->random, 2) || !model->counts[RMMODS];
 	int ret;
 
-	s->helper_kind = pick(&s->random, 2) ? MDMA : NVME;
+	s->helper_kind = !model->counts[RMMODS] || pick(&s->random, 2) ? MDMA : NVME;
 	fflush(stdout);
 	s->helper = fork();
 	if (s->helper)
@@ -1264,9 +1265,23 @@ static void reap_helper(struct supervisor *s)
 	model->counts[REBINDS]++;
 }
 
+/* Of eight things any, but none again before all have been: a slow machine sees few. */
+static int draw(struct supervisor *s)
+{
+	int nr;
+
+	if (!s->deck)
+		s->deck = 0xff;
+	do {
+		nr = pick(&s->random, 8);
+	} while (!(s->deck & 1 << nr));
+	s->deck &= ~(1 << nr);
+	return nr;
+}
+
 static void disturb(struct supervisor *s)
 {
-	switch (pick(&s->random, 8)) {
+	switch (draw(s)) {
 	case 0:
 	case 1:
 		kill_worker(s);
@@ -1469,12 +1484,12 @@ static void run_round(struct supervisor *s)
 	command_all(s, RUN);
 	usleep(pick(&s->random, ROUND / 2));
 	kill_worker(s);
-	while (now() < model->round_end && !model->wrong) {
+	do {
 		usleep(pick(&s->random, 100000));
 		disturb(s);
 		if (s->helper && !model->wanted[s->helper_kind] && !pick(&s->random, 8))
 			model->wanted[s->helper_kind] = true;
-	}
+	} while (now() < model->round_end && !model->wrong);
 	stand_still(s);
 }
 
