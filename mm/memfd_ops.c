@@ -1297,12 +1297,17 @@ static int shmem_get_folios(struct memfd_falloc_notifier *mn, pgoff_t *index,
 	return 0;
 }
 
-/* From time to time, in a walk under rcu_read_lock() */
-static void shmem_walk_resched(struct xa_state *xas, unsigned int *steps)
+/*
+ * From time to time, in a walk under rcu_read_lock() that goes on at page @next.
+ * Not by xas_pause(): after xas_advance() into a large folio it skips as many pages
+ * as a slot there has, less one.
+ */
+static void shmem_walk_resched(struct xa_state *xas, unsigned int *steps,
+			       pgoff_t next)
 {
 	if (++*steps % XA_CHECK_SCHED)
 		return;
-	xas_pause(xas);
+	xas_set(xas, next);
 	cond_resched_rcu();
 }
 
@@ -1339,7 +1344,7 @@ static pgoff_t shmem_find_missing(struct memfd_falloc_notifier *mn,
 			start = folio_next_index(folio);
 		if (start - 1 > xas.xa_index)
 			xas_advance(&xas, start - 1);
-		shmem_walk_resched(&xas, &steps);
+		shmem_walk_resched(&xas, &steps, start);
 	}
 	rcu_read_unlock();
 	return min(start, end);
@@ -1351,6 +1356,7 @@ static void shmem_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 	XA_STATE(xas, &mn->file->f_mapping->i_pages, start);
 	unsigned int steps = 0;
 	struct folio *folio;
+	pgoff_t next;
 
 	rcu_read_lock();
 	xas_for_each(&xas, folio, end - 1) {
@@ -1359,10 +1365,11 @@ static void shmem_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 		/* while the file is followed, nobody cleans it behind us */
 		if (dirty && !folio_test_dirty(folio))
 			folio_mark_dirty(folio);
+		next = folio_next_index(folio);
 		if (folio_test_large(folio))
-			xas_advance(&xas, folio_next_index(folio) - 1);
+			xas_advance(&xas, next - 1);
 		folio_put(folio);
-		shmem_walk_resched(&xas, &steps);
+		shmem_walk_resched(&xas, &steps, next);
 	}
 	rcu_read_unlock();
 }

@@ -580,6 +580,41 @@ TEST_F_TIMEOUT(invariants, i7_memory_is_freed, 180)
 	}
 }
 
+/* A long walk makes a pause, behind a huge folio here, and goes on with the next page. */
+TEST_F_TIMEOUT(invariants, i7_pause_in_unmap, 180)
+{
+	/* with a hole in front: the huge folio is the 4096th */
+	const size_t small = 8 * HUGE_PAGES, pages = small + HUGE_PAGES + 63;
+	struct mdma *m = &self->r.dev[0];
+	struct rig *r = &self->r;
+	unsigned char *mem;
+	int fd;
+
+	fd = memfd_create("mixed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, pages * PAGE));
+	if (rig_thp(r, "never"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	ASSERT_EQ(0, grow(fd, 1, small - 1));
+	ASSERT_EQ(0, rig_thp(r, "force"));
+	ASSERT_EQ(0, grow(fd, small, HUGE_PAGES));
+	ASSERT_EQ(0, rig_thp(r, "never"));
+	ASSERT_EQ(0, grow(fd, small + HUGE_PAGES, 63));
+	mem = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_TRUE(is_huge(mem + small * PAGE));
+	ASSERT_FALSE(is_huge(mem + (small - 1) * PAGE));
+	ASSERT_FALSE(is_huge(mem + (small + HUGE_PAGES) * PAGE));
+	munmap(mem, pages * PAGE);
+
+	ASSERT_EQ(0, mdma_map(m, fd, 0, iova_of(m, 0), pages * PAGE, MDMA_RW));
+	EXPECT_EQ(pages - 1, reachable(m, iova_of(m, 0), pages));
+	EXPECT_EQ(pages * PAGE, mdma_unmap_all(m));
+	/* which looks for references from outside */
+	EXPECT_EQ(0, fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	close(fd);
+}
+
 /* Without a consumer, before and after, the file does what it always did. */
 TEST_F_TIMEOUT(invariants, i9_free_when_unused, 120)
 {
