@@ -472,9 +472,25 @@ bool __memfd_followed(struct address_space *mapping)
 	return memfd_active(mapping);
 }
 
+/* Was each consumer in [start, last] there to be told? Not if it came after that. */
+static bool memfd_all_told(struct memfd_followers *fl,
+			   const struct memfd_invalidation *inv,
+			   pgoff_t start, pgoff_t last)
+{
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&fl->lock);
+	node = interval_tree_iter_first(&fl->consumers, start, last);
+	for (; node; node = interval_tree_iter_next(node, start, last))
+		if (to_notifier(node)->born > inv->born)
+			return false;
+	return true;
+}
+
 bool __memfd_may_drop(struct folio *folio, pgoff_t start)
 {
 	struct memfd_followers *fl = memfd_active(folio->mapping);
+	pgoff_t end = folio_next_index(folio);
 	struct memfd_invalidation *inv;
 	bool told = false;
 
@@ -488,8 +504,8 @@ bool __memfd_may_drop(struct folio *folio, pgoff_t start)
 	spin_lock(&fl->lock);
 	list_for_each_entry(inv, &fl->invalidations, list)
 		if (inv->task == current && inv->start <= start &&
-		    folio_next_index(folio) <= inv->end)
-			told = true;
+		    end <= inv->end)
+			told |= memfd_all_told(fl, inv, start, end - 1);
 	spin_unlock(&fl->lock);
 	return told;
 }

@@ -958,6 +958,43 @@ static void truncation_ends(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 300UL, memfd_test_blocks(ctx->file));
 }
 
+/* A split as memory_failure() does it, meanwhile: who has come since may have all of it */
+static void drop_tells_late_comers(struct kunit *test)
+{
+	struct ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct memfd_invalidation inv;
+	struct folio *folio;
+	int order;
+	long pfn;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, 600);
+	add_with(ctx, 0, 0, 1024, &bare_ops);
+	pfn = mn->pfn_ops->get_lock_pfn(mn, 5, MEMFD_PFN_FILL, &order);
+	KUNIT_ASSERT_LE(test, 0, pfn);
+	KUNIT_ASSERT_EQ(test, HPAGE_PMD_ORDER, order);
+	mn->pfn_ops->put_unlock_pfn(pfn);
+
+	memfd_invalidate_begin(&inv, ctx->file->f_mapping, 0, 512);
+	folio = filemap_lock_folio(ctx->file->f_mapping, 5);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, folio);
+	KUNIT_EXPECT_TRUE(test, memfd_may_drop(folio, 300));
+	folio_unlock(folio);
+
+	add_with(ctx, 1, 0, 400, &bare_ops);
+	folio_lock(folio);
+	KUNIT_EXPECT_FALSE(test, memfd_may_drop(folio, 300));
+	KUNIT_EXPECT_TRUE(test, memfd_may_drop(folio, 400));
+	folio_unlock(folio);
+	leave(ctx, 1);
+	KUNIT_EXPECT_TRUE(test, memfd_may_drop(folio, 300));
+	memfd_invalidate_end(&inv);
+	KUNIT_EXPECT_FALSE(test, memfd_may_drop(folio, 300));
+	folio_put(folio);
+}
+
 /* From the middle of a folio on, in a part of the page cache that has no gaps */
 static void missing_pages_are_found(struct kunit *test)
 {
@@ -1044,6 +1081,7 @@ static struct kunit_case memfd_ops_cases[] = {
 	KUNIT_CASE(i1_order_is_of_what_may_be_mapped),
 	KUNIT_CASE(i2_splitting_drops_nothing),
 	KUNIT_CASE(truncation_ends),
+	KUNIT_CASE(drop_tells_late_comers),
 	KUNIT_CASE(missing_pages_are_found),
 	KUNIT_CASE(undone_fallocate_leaves_nothing),
 	KUNIT_CASE(i3_populated_when_initialised),

@@ -316,7 +316,8 @@ static inline bool memfd_followed(struct address_space *mapping)
  *
  * Context: any but hard interrupts.
  * Return: false if the file has consumers that may have mapped them, and the
- * caller has not told them by memfd_invalidate_begin().
+ * caller has not told them by memfd_invalidate_begin(): those that came after it
+ * have not been told, either. memory_failure() lets them come.
  */
 static inline bool memfd_may_drop(struct folio *folio, pgoff_t start)
 {

@@ -19,7 +19,8 @@
  * So memfd_read_begin(), which waits for the whole window, is not needed here.
  * An invalidation that had begun before the memslot registered it is not told
  * of. That is one of single folios (those of ranges hold off registration),
- * which stay locked until they are gone or are marked as poisoned, and
+ * which stay locked until they are gone; or one whose page is marked as poisoned
+ * by then, the only one that goes: memfd_may_drop() keeps the rest of its folio.
  * get_lock_pfn() sees both.
  *
  * That sequence is checked for the page of the fault alone. An entry for more
