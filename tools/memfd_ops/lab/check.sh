@@ -40,7 +40,7 @@ run_guest() {
 	local log=$LOGS/$what-$1-console.log status=0
 
 	ACCEL=${ACCEL:-$2} MEM=${MEM:-4G} "$LAB/boot.sh" "$kind" "$log" \
-		$((2400 + 600 * rounds)) "PART=$1 PATTERN='${T:-*}' ROUNDS=$rounds
+		$((5400 + 600 * rounds)) "PART=$1 PATTERN='${T:-*}' ROUNDS=$rounds
 $environment
 $(cat "$LAB/guest-tests.sh")" | tee -a "$output" || status=$?
 	if [ "$status" -ne 0 ]; then

@@ -500,12 +500,12 @@ static void on_alarm(int sig)
 }
 
 /*
- * Take a block offline, or try to for some seconds. The kernel goes on trying by
+ * Take a block offline, or try to for that many seconds. The kernel goes on trying by
  * itself while somebody holds a page there, until a signal comes.
  */
-static int take_offline(const char *block)
+static int take_offline(const char *block, int seconds)
 {
-	const struct itimerval none = { }, patience = { .it_value.tv_sec = 4 };
+	const struct itimerval none = { }, patience = { .it_value.tv_sec = seconds };
 	struct sigaction action = { .sa_handler = on_alarm };
 	int ret;
 
@@ -532,7 +532,7 @@ static int find_block(struct world *w, __u64 *start, __u64 *end)
 		return -ENOENT;
 	for (i = 0; i < found.gl_pathc && ret; i++) {
 		snprintf(w->block, sizeof(w->block), "%.50s/state", found.gl_pathv[i]);
-		ret = take_offline(w->block);
+		ret = take_offline(w->block, 10);
 	}
 	if (!ret) {
 		*start = strtoull(strrchr(found.gl_pathv[i - 1], '/') + 7, NULL, 10) * size;
@@ -558,7 +558,7 @@ TEST_F_TIMEOUT(mm, offline_movable, 240)
 	ASSERT_EQ(0, follow(w));
 	EXPECT_EQ(w->device ? 0 : PAGES, frames_within(w, start, end));
 	all_agree(_metadata, w);
-	EXPECT_EQ(0, take_offline(w->block));
+	EXPECT_EQ(0, take_offline(w->block, 60));
 	EXPECT_EQ(0, frames_within(w, start, end));
 	all_agree(_metadata, w);
 }
@@ -606,13 +606,13 @@ TEST_F_TIMEOUT(mm, offline, 240)
 	ASSERT_EQ(0, follow(w));
 	EXPECT_EQ(PAGES, frames_within(w, start, end));
 
-	ret = take_offline(w->block);
+	ret = take_offline(w->block, w->device ? 4 : 60);
 	EXPECT_EQ(w->device ? -EINTR : 0, ret);
 	EXPECT_EQ(w->device ? PAGES : 0, frames_within(w, start, end));
 	all_agree(_metadata, w);
 	ASSERT_EQ(0, unfollow(w));
 	if (ret)
-		EXPECT_EQ(0, take_offline(w->block));
+		EXPECT_EQ(0, take_offline(w->block, 60));
 	EXPECT_EQ(0, frames_within(w, start, end));
 }
 

@@ -34,7 +34,6 @@
 #define FILE_THREADS	2
 #define SLOT		1
 #define PATIENCE	60	/* seconds, for all threads to stand still */
-#define LONGEST		150	/* seconds, until each thing has been done, on a slow machine */
 
 /*
  * A region that guests have shared memory for, always, and so MMIO exits where

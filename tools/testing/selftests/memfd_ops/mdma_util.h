@@ -491,4 +491,20 @@ static inline long mdma_iommu_faults(void)
 	return sum;
 }
 
+/*
+ * Have faults been reported since there were @before? The interrupt may come on
+ * another CPU, after the end of the DMA has been seen on this one. True where they
+ * are not counted.
+ */
+static inline bool mdma_iommu_faulted(long before)
+{
+	int i;
+
+	if (before < 0)
+		return true;
+	for (i = 0; i < 5000 && mdma_iommu_faults() <= before; i++)
+		usleep(1000);
+	return mdma_iommu_faults() > before;
+}
+
 #endif /* MDMA_UTIL_H */

@@ -42,6 +42,9 @@
 #define HUGE		(2UL << 20)
 #define HUGE_PAGES	(HUGE / PAGE)
 
+/* How long a test goes on that must have done each thing: seconds, on a slow machine */
+#define LONGEST		150
+
 #define KPF_THP		22
 #define KPF_HWPOISON	19
 

@@ -151,21 +151,6 @@ static bool reached(struct bench *b, size_t page, unsigned int seed)
 }
 
 /*
- * Have faults been reported since there were @before? The interrupt may come on
- * another CPU, after the end of the DMA has been seen on this one.
- */
-static bool faulted(long before)
-{
-	int i;
-
-	if (before < 0)
-		return true;
-	for (i = 0; i < 5000 && mdma_iommu_faults() <= before; i++)
-		usleep(1000);
-	return mdma_iommu_faults() > before;
-}
-
-/*
  * Is it blocked if it writes where the file has a hole? The page that the file
  * gets there then, and loses again, has nothing of it.
  */
@@ -176,7 +161,7 @@ static bool blocked(struct bench *b, size_t page)
 
 	if (device_writes(b, iova(page), 250))
 		return false;
-	if (!faulted(faults)) {
+	if (!mdma_iommu_faulted(faults)) {
 		note("no fault was reported");
 		return false;
 	}
@@ -471,7 +456,7 @@ TEST_F_TIMEOUT(vfio, read_only, 60)
 	fill(at(r, 0), 1);
 	EXPECT_EQ(0, device_writes(b, iova(0), 2));
 	EXPECT_TRUE(filled(at(r, 0), 1));
-	EXPECT_TRUE(faulted(faults));
+	EXPECT_TRUE(mdma_iommu_faulted(faults));
 	EXPECT_TRUE(device_reads(b, iova(0), at(r, 0)));
 	/* now from the IOMMU's TLB, where QEMU blocks, but reports no fault */
 	EXPECT_EQ(0, device_writes(b, iova(0), 2));

@@ -395,7 +395,7 @@ TEST_F_TIMEOUT(join, domain_of_its_own, 600)
 	struct vdev *d = self->dev;
 	const bool own_one = is_soft(d) || iommu_is(d, "dmar");
 	const bool fails = own_one || iommu_is(d, "ivhd");
-	int nth, left, ret, shared = 0, own = 0, failed = 0;
+	int nth, left, ret, shared = 0, own = 0, failed = 0, round = 0;
 	struct rig *r = &y->r;
 
 	ASSERT_EQ(0, map_side(y));
@@ -403,8 +403,14 @@ TEST_F_TIMEOUT(join, domain_of_its_own, 600)
 	ASSERT_EQ(2, consumers_of(r->fd));
 	ASSERT_EQ(0, vdev_open_group(d));
 	fail_anything("0");
-	for (nth = fails ? 1 : NEVER, left = 0; !left; nth++) {
+	for (nth = fails ? 1 : NEVER, left = 0;
+	     !left || (!(own_one ? own : shared) && ++round < 3); nth++) {
 		ASSERT_LE(nth, NEVER);
+		/* a slab that needs a page may have hidden what matters: once more */
+		if (left) {
+			fail_objects_alone();
+			nth = 1;
+		}
 		ASSERT_EQ(nth, fail_nth(y->fail, nth));
 		ret = set_container(y, d);
 		left = fail_nth(y->fail, 0);
