@@ -99,11 +99,14 @@ def series(runs, command, test):
     ]
 
 
-def verdict(test, base, ours):
+def verdict(test, base, ours, status_on_base):
     if test == EXIT and "missing" in base:
         return "LOST"
     if len(set(base + ours)) == 1:
         return base[0]
+    # A program that gives up now and then, on the base as well, does so anywhere.
+    if set(base) == {"pass"} and set(ours) <= {"pass", "missing"}:
+        return "flaky" if len(set(status_on_base)) > 1 else "WORSE"
     if set(base) == {"pass"}:
         return "WORSE"
     return "flaky" if len(set(base)) > 1 else "other"
@@ -115,9 +118,10 @@ def compare(commands, base, ours):
         tests = {}  # as a set, in order
         for run in base + ours:
             tests.update(dict.fromkeys(run.get(command, ())))
+        status_on_base = series(base, command, EXIT)
         for test in tests or [EXIT]:
             lists = [series(runs, command, test) for runs in (base, ours)]
-            yield command, test, *lists, verdict(test, *lists)
+            yield command, test, *lists, verdict(test, *lists, status_on_base)
 
 
 def table(rows):
