@@ -81,6 +81,7 @@ patches=()
 if [ "${1:-}" != -R ]; then
 	mapfile -t patches < <(our_patches)
 	[ ${#patches[@]} -gt 0 ] || die "no patches in $TOP"
+	series_files >/dev/null || die "patches/linux-6.12/series does not fit our files"
 fi
 
 # What the patches change, without the old ones and then with the new ones.
@@ -93,6 +94,7 @@ cp -r "$work/tree" "$work/base"
 for file in "${patches[@]}"; do
 	! grep -qE '^(---|\+\+\+) /dev/null' "$file" ||
 		die "${file#"$TOP"/} adds or deletes a file; new files have their own place"
+	grep -q '^diff ' "$file" || continue	# new files alone
 	try_patch "${file#"$TOP"/}" "$file"
 done
 mv "$work/tree" "$work/b"

@@ -110,21 +110,22 @@ complaints() {
 	our_races "$1"; } | grep .
 }
 
-# Our files that go into the tree, where they stay at the same path. The lab
-# itself stays out: it needs the patches, which live here alone.
-our_files() (
+# "PATCH<tab>FILE" for each of our files that go into the tree, where they stay at the
+# same path. The lab itself stays out: it needs the patches, which live here alone.
+series_files() (
 	cd "$TOP"
-	find include mm drivers samples virt Documentation \
-		tools/testing/selftests/memfd_ops tools/memfd_ops \
+	find include mm drivers samples virt Documentation tools \
 		-path tools/memfd_ops/lab -prune -o \
-		-type f ! -name '*.o' ! -name '*~' ! -name '*.orig' ! -name '*.rej' \
-		-print 2>/dev/null || true	# not every directory need exist
+		-type f ! -name '*.o' ! -name '*~' ! -name '*.orig' ! -name '*.rej' -print |
+		sort | awk -f "$LAB/series.awk" patches/linux-6.12/series -
 )
+
+our_files() { series_files | cut -f 2; }
 
 # Our patches, in order.
 our_patches() {
-	sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$TOP/patches/linux-6.12/series" |
-		sed "s,^,$TOP/patches/linux-6.12/,"
+	sed -n "s,^[^#[:space:]].*,$TOP/patches/linux-6.12/&,p" \
+		"$TOP/patches/linux-6.12/series"
 }
 
 # bench_command MODULES ROWS: what the guest runs to measure these rows. The program is at
