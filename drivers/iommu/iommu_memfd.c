@@ -42,7 +42,6 @@
 #include <linux/pagevec.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 
 /**
@@ -428,7 +427,7 @@ static bool unmap_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 	size_t unmapped;
 
 	while (start < end) {
-		missing = im->mn.pfn_ops->find_missing(&im->mn, start, end);
+		missing = im->mn.pfn_ops->find_hole(&im->mn, start, end);
 		if (missing == start) {
 			start += revoke_stray(im, start, end);
 			continue;
@@ -1105,7 +1104,7 @@ int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 	if (error)
 		return error;
 	/* what memfd_register_falloc_notifier() would say, but not before then */
-	if (!shmem_file(file) || offset + length - 1 > MAX_LFS_FILESIZE)
+	if (!memfd_can_register(file) || offset + length - 1 > MAX_LFS_FILESIZE)
 		return -EINVAL;
 
 	range->file = get_file(file);

@@ -15,6 +15,7 @@
 #include <linux/iommu_memfd.h>
 #include <linux/kthread.h>
 #include <linux/memfd_ops.h>
+#include <linux/memfd_store.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/swap.h>
@@ -486,11 +487,11 @@ static void i7_leaves_nothing(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.table));
 		lru_add_drain_all();
 		KUNIT_EXPECT_EQ(test, 1, folio_ref_count(file_folio(ctx->file, 0)));
-		KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+		KUNIT_EXPECT_FALSE(test, memfd_has_consumers(ctx->file->f_mapping));
 	}
 	im = map(test, IOVA, 0, 64);
 	iommu_memfd_unmap(im);
-	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(ctx->file->f_mapping));
 	expect_mirrored(test, ctx->file, IOVA, 100, 101);
 }
 
@@ -751,11 +752,11 @@ static void splits_without_memory(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 64));
 	im = map(test, IOVA, 0, 64);
-	memfd_invalidate_begin(&a, mapping, 10, 20);
+	memfd_invalidate_begin(&a, mapping, 10, 20, MEMFD_INVALIDATE_PUNCH);
 	KUNIT_EXPECT_EQ(test, 0, reach(ctx, IOVA + 10 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, reach(ctx, IOVA + 9 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, reach(ctx, IOVA + 20 * PAGE_SIZE));
-	memfd_invalidate_begin(&b, mapping, 30, 32);
+	memfd_invalidate_begin(&b, mapping, 30, 32, MEMFD_INVALIDATE_PUNCH);
 	KUNIT_EXPECT_EQ(test, 0, reach(ctx, IOVA + 30 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, reach(ctx, IOVA + 29 * PAGE_SIZE));
 	/* whichever end looks first waits for the other */
@@ -925,7 +926,7 @@ static void range_in_many_domains(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0,
 			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, ctx->file, 0,
 					       IOMMU_READ | IOMMU_WRITE));
-	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(ctx->file->f_mapping));
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->sd.domain));
 	expect_mirrored(test, ctx->file, IOVA, 0, 64);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 8, 10));
@@ -950,10 +951,10 @@ static void range_in_many_domains(struct kunit *test)
 	expect_mirrored(test, ctx->file, IOVA, 0, 64);
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->other.domain));
 	iommu_memfd_range_unmap_all(&range);
-	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(ctx->file->f_mapping));
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->other.domain));
 	iommu_memfd_range_destroy(&range);
-	KUNIT_EXPECT_FALSE(test, memfd_followed(ctx->file->f_mapping));
+	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(ctx->file->f_mapping));
 }
 
 /* Pages are pinned once, in however many domains they are, and within a limit */
@@ -1026,12 +1027,12 @@ static void i8_charged_until_it_has_ended(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &ctx->sd.domain));
 	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
 
-	memfd_invalidate_begin(&a, mapping, 0, ULONG_MAX);
+	memfd_invalidate_begin(&a, mapping, 0, ULONG_MAX, MEMFD_INVALIDATE_PUNCH);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&ctx->sd.table));
 	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
 	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&other, &ctx->other.domain));
 	/* the first to end is the one that has revoked them; it waits for the other */
-	memfd_invalidate_begin(&b, mapping, 4, 6);
+	memfd_invalidate_begin(&b, mapping, 4, 6, MEMFD_INVALIDATE_PUNCH);
 	task = kthread_run(end_thread, &a, "memfd_test");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
 	get_task_struct(task);
@@ -1047,7 +1048,7 @@ static void i8_charged_until_it_has_ended(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&mm->pinned_vm));
 	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&other, &ctx->other.domain));
 	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
-	memfd_invalidate_begin(&a, mapping, 0, ULONG_MAX);
+	memfd_invalidate_begin(&a, mapping, 0, ULONG_MAX, MEMFD_INVALIDATE_PUNCH);
 	iommu_memfd_range_destroy(&range);
 	KUNIT_EXPECT_EQ(test, 1, atomic64_read(&mm->pinned_vm));
 	memfd_invalidate_end(&a);

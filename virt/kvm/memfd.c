@@ -1,38 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest private memory that is in a memfd: memslots as consumers of memfd_ops
+ * Guest private memory in a memfd: memslots as consumers of memfd_ops
  *
  * A memslot with KVM_MEM_GUEST_MEMFD whose file is a memfd follows its range of
  * it. Unlike a guest_memfd the file belongs to no VM: any number of memslots,
  * VMs and devices may follow it, and user space may map it.
  *
- * KVM holds no reference on a page that it has mapped. It relies on being told
- * before one leaves, and on its own sequence:
+ * KVM holds no reference on a page that it has mapped. It relies on the
+ * invalidation of pages that leave, and on its own sequence:
  *
  * - a fault notes mmu_invalidate_seq, takes the page from the file, and maps it
  *   under mmu_lock if neither an invalidation is under way for it, nor the
  *   sequence has moved;
- * - an invalidation is under way, for KVM, from kvm_memfd_invalidate(), while
- *   the pages are still in the file, to kvm_memfd_invalidate_end(), when they
- *   have left.
+ * - for KVM an invalidation is under way from kvm_memfd_invalidate(), while the
+ *   pages are still in the file, to kvm_memfd_invalidate_end(), when they have
+ *   left.
  *
- * So memfd_read_begin(), which waits for the whole window, is not needed here.
- * An invalidation that had begun before the memslot registered it is not told
- * of. That is one of single folios (those of ranges hold off registration),
- * which stay locked until they are gone; or one whose page is marked as poisoned
- * by then, the only one that goes: memfd_may_drop() keeps the rest of its folio.
- * get_lock_pfn() sees both.
+ * So KVM does not need memfd_read_begin(), which waits for the whole window.
  *
- * That sequence is checked for the page of the fault alone. An entry for more
- * than that may be made only if whatever takes any page of the folio tells of
- * this one as well: that is what get_lock_pfn() says by the order, and why the
- * fault holds a reference until it has mapped the folio, which cannot be split
- * till then.
+ * An invalidation that began before the memslot registered does not call it. Such
+ * an invalidation is either of a single folio (registration waits for those of
+ * ranges), which stays locked until it is gone; or of a poisoned page, which
+ * alone leaves the file: memfd_split_may_discard() keeps the rest of its folio.
+ * get_lock_pfn() notices both.
+ *
+ * The fault checks the sequence for its own page alone. It may make an entry for
+ * more than that only if every invalidation of any page of the folio covers this
+ * page as well. get_lock_pfn() returns the order that this allows; and the fault holds a
+ * reference until it has mapped the folio, which keeps it from being split.
  *
  * Locks, outermost first: slots_lock, i_rwsem, the mapping's invalidate_lock,
- * folio lock, mmu_lock. The callbacks take none but the last, and do not wait
- * for kvm->srcu: a memslot can be deleted while a vCPU waits for one of its
- * pages.
+ * folio lock, mmu_lock. The callbacks take only the last, and do not wait for
+ * kvm->srcu: a memslot can be deleted while a vCPU waits for one of its pages.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -49,8 +48,8 @@
  * @mn: its window of the file
  * @kvm: the VM
  * @slot: the memslot; it cannot be moved or changed, only deleted
- * @faulted: a page was taken from the file. Until then nothing is mapped, and
- *	the memslot may not even have what it takes to look for mappings
+ * @faulted: a fault has taken a page from the file. Until then nothing is
+ *	mapped, and the memslot may lack the rmaps to look for mappings
  * @invalidating: callbacks that have begun and not ended; under mmu_lock
  */
 struct kvm_memfd {
@@ -106,9 +105,9 @@ static void kvm_memfd_invalidate_end(struct memfd_falloc_notifier *mn,
 }
 
 /*
- * A memslot may want its file to have pages where its memory is private, and
- * nowhere else. It agrees to what is private now; what user space makes shared
- * before the pages come, gets them all the same.
+ * A memslot can limit its file to pages where its memory is private. It accepts
+ * ranges that are private now; one that user space makes shared before the pages
+ * come gets them all the same.
  */
 static int kvm_memfd_fallocate(struct memfd_falloc_notifier *mn,
 			       pgoff_t start, pgoff_t end)
@@ -119,7 +118,7 @@ static int kvm_memfd_fallocate(struct memfd_falloc_notifier *mn,
 
 	if (!(km->slot->flags & KVM_MEM_MEMFD_PRIVATE_ONLY))
 		return 0;
-	/* in pieces, since each is looked at page by page under RCU */
+	/* in pieces, since KVM looks at each page by page under RCU */
 	for (; gfn < last; gfn = next) {
 		next = min(last, ALIGN(gfn + 1, PTRS_PER_PMD));
 		if (!kvm_range_has_memory_attributes(km->kvm, gfn, next,
@@ -148,7 +147,7 @@ static const struct memfd_falloc_notifier_ops kvm_memfd_ops = {
  */
 void kvm_memfd_enable(struct kvm *kvm)
 {
-	/* memslots are registered under slots_lock, inside of which those are not */
+	/* memslots register under slots_lock, which must not nest outside those */
 	memfd_ops_get();
 	if (cmpxchg(&kvm->memfd_slots, false, true))
 		memfd_ops_put();
@@ -215,7 +214,7 @@ void kvm_memfd_unbind(struct kvm_memory_slot *slot)
 	struct kvm *kvm = km->kvm;
 
 	memfd_unregister_falloc_notifier(&km->mn);
-	/* callbacks that had begun will not be ended: give back what they took */
+	/* invalidations that had begun will not end here: balance their counts */
 	KVM_MMU_LOCK(kvm);
 	for (; km->invalidating; km->invalidating--)
 		kvm_mmu_invalidate_end(kvm);
@@ -228,7 +227,7 @@ void kvm_memfd_unbind(struct kvm_memory_slot *slot)
  * kvm_memfd_unbind_all - a VM is being destroyed
  * @kvm: the VM, whose page tables are empty, and which nobody else can use
  *
- * The files live on, and must not call into a VM that is half taken apart.
+ * The files live on, and must not call into a VM that is half destroyed.
  */
 void kvm_memfd_unbind_all(struct kvm *kvm)
 {
@@ -245,10 +244,9 @@ void kvm_memfd_unbind_all(struct kvm *kvm)
 }
 
 /*
- * KVM maps a folio by one entry if it is large enough for one, and lies in the
- * guest's memory as it does in the file. Only orders that entries have are
- * expected. Where the memslot begins and ends, and where attributes are mixed,
- * KVM takes care of itself.
+ * KVM maps a folio by one entry if it is large enough for one, and if gfn and
+ * index are equally aligned. KVM expects only orders that entries have, and
+ * itself takes care of the memslot's edges and of mixed attributes.
  */
 static int kvm_memfd_max_order(int order, gfn_t gfn, pgoff_t index)
 {
@@ -256,7 +254,7 @@ static int kvm_memfd_max_order(int order, gfn_t gfn, pgoff_t index)
 	       PMD_ORDER : 0;
 }
 
-/* What get_lock_pfn() says, in KVM's words: there EIO is for mistakes of its own */
+/* KVM's errno for one of get_lock_pfn(): in KVM EIO stands for a bug */
 static int kvm_memfd_errno(int error)
 {
 	switch (error) {
@@ -274,7 +272,7 @@ static int kvm_memfd_errno(int error)
  * @slot: the memslot
  * @gfn: in @slot
  * @pfn: set to the page's, with a reference on it that the caller drops
- * @max_order: set to what it may be mapped by, 0 or %PMD_ORDER; may be NULL
+ * @max_order: set to the order of the entry, 0 or %PMD_ORDER; may be NULL
  *
  * The caller has noted mmu_invalidate_seq before.
  *
@@ -282,8 +280,8 @@ static int kvm_memfd_errno(int error)
  * Return: 0, or
  * -EFAULT (a hole and KVM_MEM_MEMFD_KEEP_HOLES, or the file ends before),
  * -EHWPOISON (the page's memory failed, or it cannot be read back from swap),
- * -ENOMEM, -ENOSPC, -EINTR, or what another consumer of the file that must have
- * the page said.
+ * -ENOMEM, -ENOSPC, -EINTR, or an error of another consumer of the file that
+ * could not map the page.
  */
 int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 		      kvm_pfn_t *pfn, int *max_order)
@@ -303,7 +301,7 @@ int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 	if (ret < 0)
 		return kvm_memfd_errno(ret);
 
-	/* as guest_memfd gives it; kept until it is mapped, see at the top */
+	/* dropped by the caller once it has mapped the page, see at the top */
 	get_page(pfn_to_page(ret));
 	ops->put_unlock_pfn(ret);
 	*pfn = ret;

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Guest private memory that is in a memfd: memslots as consumers of memfd_ops
+ * Guest private memory in a memfd: memslots as consumers of memfd_ops
  *
- * guest_memfd.c hands over to these where a memslot's file is not one of its
- * own. See Documentation/virt/kvm/memfd-slots.rst.
+ * guest_memfd.c calls these where a memslot's file is not a guest_memfd. See
+ * Documentation/virt/kvm/memfd-slots.rst.
  */
 #ifndef __KVM_MEMFD_H__
 #define __KVM_MEMFD_H__
 
 #include <linux/kvm_host.h>
 
-/* What a memslot in a memfd may be told by flags of its own */
+/* Flags that only a memslot in a memfd can have */
 #define KVM_MEM_MEMFD_FLAGS	(KVM_MEM_MEMFD_PRIVATE_ONLY | \
 				 KVM_MEM_MEMFD_KEEP_HOLES)
 
 /*
- * Memory that the host can reach is nothing for encrypted guests: which VMs
- * may have it is for the architecture to say.
+ * Encrypted guests cannot use host-accessible memory: the architecture decides
+ * which VMs can have memslots in memfds.
  */
 #ifndef kvm_arch_has_memfd_slots
 static inline bool kvm_arch_has_memfd_slots(struct kvm *kvm)
@@ -35,13 +35,13 @@ void kvm_memfd_unbind_all(struct kvm *kvm);
 int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 		      kvm_pfn_t *pfn, int *max_order);
 
-/* What KVM_CHECK_EXTENSION says; @kvm is NULL where /dev/kvm is asked */
+/* For KVM_CHECK_EXTENSION; @kvm is NULL if the ioctl is on /dev/kvm */
 static inline u32 kvm_memfd_slots_cap(struct kvm *kvm)
 {
 	return !kvm || kvm_arch_has_memfd_slots(kvm) ? KVM_MEM_MEMFD_FLAGS : 0;
 }
 
-/* The flags that a memslot of @kvm may have beside KVM_MEM_GUEST_MEMFD */
+/* The flags that a memslot of @kvm may have in addition to KVM_MEM_GUEST_MEMFD */
 static inline u32 kvm_memfd_slot_flags(struct kvm *kvm)
 {
 	return READ_ONCE(kvm->memfd_slots) ? KVM_MEM_MEMFD_FLAGS : 0;

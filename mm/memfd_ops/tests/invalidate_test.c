@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of memfd_ops: invalidations, and the sequence that orders them
+ */
+#include "consumer.h"
+
+static void i1_revoked_before_pages_leave(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+
+	memfd_test_add(ctx, 0, 0, WINDOW);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 8));
+	KUNIT_EXPECT_EQ(test, 8, bitmap_weight(ctx->c[0].mapped, WINDOW));
+
+	memfd_test_forget(ctx);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 2, 4));
+	/* memfd_test_exit() checks that no page was gone before the callback */
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 2, 4);
+	memfd_test_expect(ctx, 1, 0, CB_INVALIDATE_END, 2, 4);
+	KUNIT_EXPECT_FALSE(test, memfd_test_present(ctx->file, 2));
+	KUNIT_EXPECT_TRUE(test, test_bit(1, ctx->c[0].mapped));
+	KUNIT_EXPECT_FALSE(test, test_bit(3, ctx->c[0].mapped));
+
+	memfd_test_forget(ctx);
+	KUNIT_EXPECT_EQ(test, 0, vfs_truncate(&ctx->file->f_path, 5 * PAGE_SIZE + 1));
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 5, WINDOW);
+	memfd_test_expect(ctx, 1, 0, CB_INVALIDATE_END, 5, WINDOW);
+	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 5));
+	KUNIT_EXPECT_FALSE(test, memfd_test_present(ctx->file, 6));
+	KUNIT_EXPECT_EQ(test, 3, bitmap_weight(ctx->c[0].mapped, WINDOW));
+
+	/* pages that are partly in a hole stay, but huge folios would be split */
+	memfd_test_forget(ctx);
+	KUNIT_EXPECT_EQ(test, 0,
+			vfs_fallocate(ctx->file,
+				      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      1, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 0, 2);
+	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 0));
+	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 1));
+}
+
+/* A folio is replaced: consumers without references lose it, others keep it in place */
+static void i1_replaced_folios(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct memfd_invalidation inv, other;
+	struct folio *folio;
+	unsigned long seq;
+
+	memfd_test_add_with(ctx, 0, 0, 4, &memfd_test_bare_ops);
+	/* no consumer pins */
+	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	memfd_test_add(ctx, 1, 2, 4);
+	KUNIT_EXPECT_FALSE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 1));
+	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 2));
+	memfd_test_forget(ctx);
+
+	seq = memfd_read_begin(&ctx->c[0].mn);
+	folio = filemap_lock_folio(ctx->file->f_mapping, 1);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	KUNIT_EXPECT_TRUE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_SWAP_OUT));
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 1, 2);
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	memfd_replace_end(&inv);
+	memfd_test_expect(ctx, 1, 0, CB_INVALIDATE_END, 1, 2);
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	folio_unlock(folio);
+	folio_put(folio);
+
+	lru_add_drain_all();
+	folio = filemap_lock_folio(ctx->file->f_mapping, 2);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_SWAP_OUT));
+	/* migration fails while there is a reference */
+	folio_get(folio);
+	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_MIGRATE));
+	folio_put(folio);
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	KUNIT_EXPECT_TRUE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_MIGRATE));
+	memfd_replace_end(&inv);
+	memfd_test_expect(ctx, 2, 0, CB_INVALIDATE, 2, 3);
+	memfd_test_expect(ctx, 3, 0, CB_INVALIDATE_END, 2, 3);
+	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
+	/* and if a consumer will map it again when another invalidation ends */
+	memfd_invalidate_begin(&other, ctx->file->f_mapping, 2, 3, MEMFD_INVALIDATE_PUNCH);
+	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_MIGRATE));
+	folio_unlock(folio);
+	memfd_invalidate_end(&other);
+	folio_put(folio);
+
+	memfd_test_remove(ctx, 1);
+	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+}
+
+static void i6_windows_are_independent(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	unsigned long seq;
+
+	memfd_test_add(ctx, 0, 0, 8);
+	memfd_test_add(ctx, 1, 8, 16);
+	memfd_test_add(ctx, 2, 4, 12);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, WINDOW));
+	KUNIT_EXPECT_EQ(test, 8, bitmap_weight(ctx->c[0].mapped, WINDOW));
+	KUNIT_EXPECT_TRUE(test, test_bit(8, ctx->c[1].mapped));
+	KUNIT_EXPECT_FALSE(test, test_bit(7, ctx->c[1].mapped));
+
+	memfd_test_forget(ctx);
+	seq = memfd_read_begin(&ctx->c[1].mn);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 6, 8));
+	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 6, 8);
+	memfd_test_expect(ctx, 1, 2, CB_INVALIDATE, 6, 8);
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[1].mn, seq));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 7, 9));
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[1].mn, seq));
+
+	/* unregistering one takes nothing from the others */
+	memfd_test_remove(ctx, 2);
+	memfd_test_forget(ctx);
+	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 7));
+	memfd_test_expect(ctx, 0, 0, CB_POPULATE, 7, 8);
+	KUNIT_EXPECT_EQ(test, 1, ctx->nr);
+}
+
+static void sequence(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct memfd_invalidation a, b;
+	unsigned long seq;
+
+	memfd_test_add(ctx, 0, 0, WINDOW);
+	seq = memfd_read_begin(&ctx->c[0].mn);
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	memfd_invalidate_begin(&a, ctx->file->f_mapping, 0, 4, MEMFD_INVALIDATE_PUNCH);
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	memfd_invalidate_begin(&b, ctx->file->f_mapping, 2, 6, MEMFD_INVALIDATE_PUNCH);
+	memfd_invalidate_end(&a);
+	memfd_invalidate_end(&b);
+	/* both are over, but pages looked up before may be gone */
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	seq = memfd_read_begin(&ctx->c[0].mn);
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+}
+
+static struct kunit_case cases[] = {
+	KUNIT_CASE(i1_revoked_before_pages_leave),
+	KUNIT_CASE(i1_replaced_folios),
+	KUNIT_CASE(i6_windows_are_independent),
+	KUNIT_CASE(sequence),
+	{}
+};
+
+static struct kunit_suite suite = {
+	.name = "memfd_ops_invalidate",
+	.init = memfd_test_init,
+	.exit = memfd_test_exit,
+	.test_cases = cases,
+};
+
+kunit_test_suite(suite);
