@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Check the model, Documentation/mm/memfd_ops.pml: spin must find nothing wrong when it
+# Check the model, Documentation/mm/memfd_ops/memfd_ops.pml: spin must find nothing wrong when it
 # has seen all of it, no part of it may be out of reach, and each mistake in its list
 # must break the invariant that the list names.
 
@@ -10,7 +10,7 @@
 "$LAB/setup.sh" spin gcc libc6-dev
 lock
 
-model=$TOP/Documentation/mm/memfd_ops.pml
+model=$TOP/Documentation/mm/memfd_ops/memfd_ops.pml
 pml=$(basename "$model")
 work=$OUT/model
 failed=0

@@ -22,7 +22,7 @@
  * C function that it stands for.
  *
  * HOLDS() says what is checked: I1 to I5 and I7, the first five and the seventh
- * of what Documentation/mm/memfd_ops.rst says holds. Besides, nobody is stuck:
+ * of what Documentation/mm/memfd_ops/index.rst says holds. Besides, nobody is stuck:
  * who waits for what never comes is left over when the others have stopped,
  * which spin reports as an invalid end state.
  *
