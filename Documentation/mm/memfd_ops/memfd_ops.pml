@@ -1,94 +1,97 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * memfd_ops as a model for spin, a model checker. "make model" goes through all
- * that can happen here, in whatever order, and then shows that it would have
- * found each of the mistakes listed below.
+ * The protocol of memfd_ops, as a model for spin, a model checker
  *
- * A file of two pages has two consumers. One, as drivers/iommu/iommu_memfd.c,
- * is a mirror of both pages: it holds references, is given pages by populate,
- * and maps what is left at the end of an invalidation. The other, as
- * virt/kvm/memfd.c, is a memslot of page 0: it holds no references, and takes
- * the page from the file when it is touched. There are four processes, which
- * go on for ever, or stop after any call:
+ * "make model" visits every state of it, and then shows that spin finds each of
+ * the mistakes listed below.
+ *
+ * A file of two pages has two consumers. The mirror (drivers/iommu/memfd/) has
+ * both pages in its window and pins: it holds a reference on each folio that it
+ * has mapped, and maps pages in populate and at the end of an invalidation. The
+ * memslot (virt/kvm/memfd.c) has page 0 in its window and holds no references:
+ * it takes the page from the file when the guest touches it. Four processes run
+ * until they stop, after any call:
  *
  *	caller	punches holes, fallocates and writes, with i_rwsem held
- *	device	sets the mirror up, and takes it away again
+ *	device	maps the mirror and unmaps it
  *	guest	binds and unbinds the memslot, and touches page 0: as a vCPU, or
  *		while there is no memslot as user space, which only reads it
- *	memory	migrates the folio of page 0, or drops it if nobody has dirtied
- *		it, as long as the caller has not stopped
+ *	memory	migrates the folio of page 0, or reclaims it if it is clean, as
+ *		long as the caller has not stopped
  *
- * Callbacks run in the process that causes them. Each part is named after the
+ * Callbacks run in the process that causes them. Each part has the name of the
  * C function that it stands for.
  *
- * HOLDS() says what is checked: I1 to I5 and I7, the first five and the seventh
- * of what Documentation/mm/memfd_ops/index.rst says holds. Besides, nobody is stuck:
- * who waits for what never comes is left over when the others have stopped,
- * which spin reports as an invalid end state.
+ * HOLDS() checks I1 to I5 and I7 of Documentation/mm/memfd_ops/invariants.rst.
+ * Besides, no process waits indefinitely: one that waits for an event that never
+ * comes is left over when the others have stopped, which spin reports as an
+ * invalid end state.
  *
- * What is simplified, and why no mistake is lost by it:
+ * The model simplifies the following. No mistake is lost by that:
  *
- * - What is done under a spinlock, or under a mutex without waiting, is one
- *   step: others see nothing of it before its end. So it is to lock a folio,
- *   change what only who has it locked may look at, and unlock it; and to look
- *   a folio up and lock it, which in C is done again until the folio that was
- *   locked is the one in the file.
- * - Sequence numbers are only compared with what they were: a bit for each
- *   reader says whether it was written since. @born likewise is a bit for each
- *   consumer in each invalidation, whether it was there before and is still.
- * - What was mapped counts as reachable until the flush, as if in a TLB.
- * - To put an invalidation on the list, or take it off, is one step with the look
- *   for the first consumer. And so are all of memfd_replace_begin(), and all that
- *   comes after it, since the folio is locked.
- * - Consumers are called in one order, the mirror first. In C those of windows
- *   that begin at the same page come in the order in which they registered.
- * - A batch is of one folio: all of a batch pass the same check.
- * - A page has two folios to choose from. While one is in the file and somebody
- *   still holds the other, there is no memory for a third.
- * - mirror_populate() fails in the caller alone. Elsewhere only -EAGAIN makes
- *   the folio be dropped, in the same way.
- * - Memory is ordered, but where filemap_lock_or_add() says that it is not, and
- *   who waits is woken up.
+ * - Code under a spinlock, or under a mutex without waiting, is one step: no
+ *   other process sees its intermediate states. Two more sequences are one step:
+ *   lock a folio, change fields that its lock protects, and unlock it; and look
+ *   up a folio and lock it, which C repeats until the locked folio is the one in
+ *   the file.
+ * - Sequence numbers are only compared with their earlier values: a bit for each
+ *   reader records whether the number has changed since. Generations likewise
+ *   become a bit for each consumer in each invalidation: registered before the
+ *   invalidation began, and not unregistered since.
+ * - A translation counts as reachable until the flush, as if it were in a TLB.
+ * - To put an invalidation on the list, or to take it off, is one step with the
+ *   search for the first consumer. So is all of memfd_replace_begin(), and all of
+ *   the code after it, since the folio is locked.
+ * - Consumers are called in one order, the mirror first. In C, consumers whose
+ *   windows start at the same page are called in order of registration.
+ * - A batch has one folio: all folios of a batch pass the same check.
+ * - A page has two folios to choose from. While one is in the file and references
+ *   on the other remain, there is no memory for a third.
+ * - mirror_populate() fails in the caller alone. In other processes only -EAGAIN
+ *   makes the core drop the folio, which takes the same path.
+ * - Memory is ordered, except where filemap_lock_or_add() notes otherwise, and
+ *   every waiter is woken up.
  *
- * Not here: folios of more than one page; the file's size; swap, and so the
- * -EALREADY of memfd_may_populate(), which is for who reads a page back that it
- * invalidates itself; poison; collapse; UFFDIO_COPY, which fills a hole as touching
- * it does, and takes the folio out again as memfd_populate_or_drop() does; owners;
- * seals, but for how adding F_SEAL_WRITE invalidates all and takes out nothing;
- * memslots that keep holes, or had no fault yet; and consumers whose callbacks wait
- * for each other.
+ * The model leaves out folios of more than one page, and with them
+ * memfd_split_may_discard(); the file's size; swap, and with it the folio that
+ * truncation reads back within its own invalidation, and does not give to
+ * consumers; poison; collapse; UFFDIO_COPY, which fills a hole as a fault does, and
+ * removes the folio as memfd_populate_or_drop() does; owners; seals, except that
+ * adding F_SEAL_WRITE invalidates all pages and removes none; memslots that keep
+ * holes, or that had no fault yet; and consumers whose callbacks wait for each
+ * other.
  */
 
-/* What is done wrong (spin -DMISTAKE=...), and the first invariant to break */
+/* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
 mtype = {
 	none,
 	/* the core */
-	no_rwsem,		/* I1: register while a hole is punched */
-	no_barrier,		/* I4: register without the i_pages lock */
-	no_wait_to_leave,	/* I7: unregister while a callback runs */
-	no_wait_to_read,	/* I1: look for pages while some leave */
-	no_look_at_list,	/* I1: populate what is about to leave */
-	seq_stays,		/* I1: invalidate, and do not say so */
-	cancel_oldest_first,	/* I5 */
-	cancel_nobody,		/* I5 */
+	no_rwsem,		/* I1: registers while a hole is being punched */
+	no_barrier,		/* I4: registers without the i_pages lock */
+	no_unregister_wait,	/* I7: unregisters while a callback runs */
+	no_read_begin_wait,	/* I1: looks pages up during an invalidation */
+	no_list_check,		/* I1: populates during an invalidation */
+	seq_unchanged,		/* I1: invalidates without a new sequence number */
+	abort_oldest_first,	/* I5: aborts in order of acceptance */
+	no_abort,		/* I5: does not abort an accepted fallocate() */
 	/* shmem */
-	end_before_removal,	/* I2: end an invalidation too early */
-	populate_too_early,	/* I3: before the folio is uptodate */
-	no_second_pass,		/* I4: fallocate, and give it to nobody */
-	uptodate_untold,	/* I4: initialise, fail, and give it to nobody */
-	deaf_to_veto,		/* I5: fallocate against a consumer's will */
-	undo_nothing,		/* I5: of a fallocate that failed */
-	undo_all,		/* I5: what others have brought as well */
-	replace_untold,		/* I2: migrate a folio, and tell nobody */
-	replace_unlocked,	/* I2: without its lock */
+	end_before_removal,	/* I2: ends an invalidation too early */
+	populate_too_early,	/* I3: populates before the folio is uptodate */
+	no_second_pass,		/* I4: does not populate after fallocate() */
+	uptodate_unnotified,	/* I4: fails without populate, yet leaves it uptodate */
+	veto_ignored,		/* I5: fallocates after a consumer refused */
+	no_undo,		/* I5: leaves the pages of a failed fallocate() */
+	undo_all,		/* I5: removes pages that others added, too */
+	replace_unnotified,	/* I2: migrates a folio without an invalidation */
+	replace_unlocked,	/* I2: migrates a folio without its lock */
 	/* the mirror */
-	no_retry,		/* I1: map without a look at the sequence */
-	no_refill,		/* I4: lose what an invalidation left */
-	leave_then_unmap,	/* I1: unregister too early */
+	no_retry,		/* I1: maps without memfd_read_retry() */
+	no_remap,		/* I4: does not remap after an invalidation */
+	unregister_first,	/* I1: unregisters before it unmaps */
 	/* KVM */
-	kvm_no_retry,		/* I2: map without a look at its sequence */
-	kvm_seq_alone,		/* I2: map while pages leave */
-	kvm_keeps_clean		/* I2: map what reclaim may drop */
+	kvm_no_retry,		/* I2: maps without looking at its sequence */
+	kvm_seq_only,		/* I2: maps during an invalidation */
+	kvm_no_dirty		/* I2: maps clean folios, which reclaim drops */
 };
 #ifndef MISTAKE
 #define MISTAKE		none
@@ -96,7 +99,7 @@ mtype = {
 #define mistake(m)	(MISTAKE == m)
 
 mtype = { I1, I2, I3, I4, I5, I7 };
-/* So that spin prints the name of what does not hold */
+/* The second operand makes spin print the name of the broken invariant */
 #define HOLDS(invariant, condition)	assert((condition) || invariant == 0)
 
 /* err */
@@ -116,7 +119,7 @@ typedef Folio {
 	byte refs;
 	bool locked;
 	bool uptodate;
-	bool dirty;		/* or else reclaim may drop it, as if it were a hole */
+	bool dirty;		/* reclaim drops a clean folio, as if it were a hole */
 	bool added		/* by the fallocate() under way */
 };
 Folio folio[5];
@@ -127,22 +130,22 @@ byte cache[2];
 bool i_rwsem_writer;
 byte i_rwsem_readers;
 bool i_pages_lock;
-bool caller_left;		/* then there is no more memory pressure */
+bool caller_done;		/* then memory pressure ends */
 
-/* struct memfd_falloc_notifier; mn[0] is nobody */
+/* struct memfd_falloc_notifier; mn[0] is unused */
 #define MIRROR		1
 #define KVM		2
 #define BOTH_CONSUMERS	(bit(MIRROR) | bit(KVM))
 typedef Consumer {
-	bool here;		/* in the tree */
-	bool leaving;
-	byte users;
-	bool agreed;		/* on the list of those who did */
-	bool promised;		/* what it remembers of that itself */
-	byte reach[2]		/* for each page the folio that it reaches */
+	bool registered;	/* in the tree */
+	bool unregistering;
+	byte nr_active;
+	bool prepared;		/* on the list of consumers that accepted */
+	bool reserved;		/* the same, in the memory of the consumer */
+	byte reach[2]		/* for each page, the folio that it can reach */
 };
 Consumer mn[3];
-#define followed	(mn[MIRROR].here || mn[KVM].here)
+#define has_consumers	(mn[MIRROR].registered || mn[KVM].registered)
 #define reachable(f)	(mn[MIRROR].reach[page_of(f)] == f || \
 			 mn[KVM].reach[page_of(f)] == f)
 
@@ -150,7 +153,7 @@ Consumer mn[3];
 typedef Invalidation {
 	bool listed;
 	byte pages;		/* none when memfd_invalidate_end() is over */
-	byte told		/* consumers in whose window it is, and @born */
+	byte notified		/* consumers that @start_gen and window select */
 };
 Invalidation inv[4];
 #define listed(i, set)	(inv[i].listed && inv[i].pages & (set))
@@ -160,43 +163,45 @@ Invalidation inv[4];
 	((inv[0].pages | inv[1].pages | inv[2].pages | inv[3].pages) & bit(p))
 
 /* struct iommu_memfd */
-#define EVERYBODY	(bit(0) | bit(1) | bit(2) | bit(3))
-byte im_seq_moved = EVERYBODY;	/* but those who read now, and saw no change */
+#define ALL_READERS	(bit(0) | bit(1) | bit(2) | bit(3))
+/* all, except for those between begin and retry that saw no change */
+byte im_seq_changed = ALL_READERS;
 bool im_closing;
-bool im_mapped;			/* iommu_memfd_map() has returned it */
-#define begin_read()	im_seq_moved = im_seq_moved & ~bit(_pid)
-#define end_read()	im_seq_moved = im_seq_moved | bit(_pid)
-#define memfd_read_retry (im_seq_moved & bit(_pid) && !mistake(no_retry))
+bool im_mapped;			/* iommu_memfd_map() has returned */
+#define begin_read()	im_seq_changed = im_seq_changed & ~bit(_pid)
+#define end_read()	im_seq_changed = im_seq_changed | bit(_pid)
+#define memfd_read_retry (im_seq_changed & bit(_pid) && !mistake(no_retry))
 #define memfd_read_begin_waits \
-	(invalidating(BOTH_PAGES) && !mistake(no_wait_to_read))
+	(invalidating(BOTH_PAGES) && !mistake(no_read_begin_wait))
 
 /* struct kvm */
 byte mmu_invalidate_in_progress;
-bool mmu_seq_moved = true;	/* but if the guest reads now, and saw no change */
+bool mmu_seq_changed = true;	/* unless a fault is under way and saw no change */
 #define mmu_invalidate_retry \
-	(mmu_seq_moved && !mistake(kvm_no_retry) || \
-	 mmu_invalidate_in_progress && !mistake(kvm_seq_alone))
+	(mmu_seq_changed && !mistake(kvm_no_retry) || \
+	 mmu_invalidate_in_progress && !mistake(kvm_seq_only))
 
 /*
- * What each process has: a page, and its folio; the consumer that a walk has
- * come to; for mirror_invalidate_end() the pages to do, and again a page and
- * its folio. A folio came if it has just become uptodate, is fresh if it is new
- * in the file as well, and unseen if there was nobody to see that.
+ * Variables of each process. p and f: a page and its folio; c: the consumer that
+ * a walk has come to; todo, q and g: for mirror_invalidate_end() the pages to
+ * map, one of them, and its folio. now_uptodate: f has just been initialised;
+ * newly_added: and is new in the file; no_consumers: the file had none when f
+ * was added.
  */
 #define LOCALS \
 	byte p, f, c, todo, q, g, err; \
-	bool came, fresh, unseen
+	bool now_uptodate, newly_added, no_consumers
 
-/* I1: what a consumer reaches is in the file */
+/* I1: a consumer reaches only pages that are in the file */
 #define revoked(i, p)	(!mn[i].reach[p] || mn[i].reach[p] == cache[p])
-/* I4: the mirror reaches what is in the file, unless somebody is still at it */
+/* I4: the mirror reaches all pages of the file, except those still in flight */
 #define mirrored(p)	(mn[MIRROR].reach[p] == cache[p] || \
 			 folio[cache[p]].locked || pending(p))
-/* To a consumer, a folio that is not uptodate is a hole */
+/* For consumers, a folio that is not uptodate is a hole */
 #define complete(p)	(mirrored(p) || !folio[cache[p]].uptodate)
-/* I5: a fallocate() that failed leaves nothing; who leaves forgets it anyway */
+/* I5: a failed fallocate() leaves no page, and no consumer reserves anything */
 #define undone(p)	(!folio[cache[p]].added || folio[cache[p]].uptodate)
-#define no_trace(i)	(!mn[i].promised || mn[i].leaving)
+#define no_trace(i)	(!mn[i].reserved || mn[i].unregistering)
 
 inline call_returns()
 {
@@ -234,16 +239,16 @@ inline filemap_remove_folio(p)
 }
 
 /*
- * mm/memfd_ops.c
+ * mm/memfd_ops/core.c
  */
 
-#define may_get(i, set)	((set) & bit(i) && mn[i].here && !mn[i].leaving)
+#define may_get(i, set)	((set) & bit(i) && mn[i].registered && !mn[i].unregistering)
 
-/* Put c, if it is somebody, and get who comes after it, or nobody */
+/* Put c, if it is a consumer, and get the next one; 0 if there is none */
 inline memfd_next_consumer(set)
 {
 	if
-	:: c -> mn[c].users--
+	:: c -> mn[c].nr_active--
 	:: else
 	fi;
 	if
@@ -253,43 +258,43 @@ inline memfd_next_consumer(set)
 	:: else -> c = 0
 	fi;
 	if
-	:: c -> mn[c].users++
+	:: c -> mn[c].nr_active++
 	:: else
 	fi
 }
 
 inline memfd_put_consumer()
 {
-	mn[c].users--;
+	mn[c].nr_active--;
 	c = 0
 }
 
-/* Of the consumers, only those in @hear are concerned: memfd_hears() */
-inline memfd_invalidate_consumers(set, hear)
+/* The invalidation applies only to consumers in @applies_to */
+inline memfd_invalidate_consumers(set, applies_to)
 {
 	d_step {
 		if
-		:: followed ->
+		:: has_consumers ->
 			inv[_pid].listed = true;
 			inv[_pid].pages = set;
-			inv[_pid].told = (hear) &
-				((mn[MIRROR].here -> bit(MIRROR) : 0) |
-				 (mn[KVM].here && (set) & bit(0) -> bit(KVM) : 0));
-			memfd_next_consumer(inv[_pid].told)
+			inv[_pid].notified = (applies_to) &
+				((mn[MIRROR].registered -> bit(MIRROR) : 0) |
+				 (mn[KVM].registered && (set) & bit(0) -> bit(KVM) : 0));
+			memfd_next_consumer(inv[_pid].notified)
 		:: else
 		fi
 	}
 	do
 	:: d_step {
 		c == MIRROR ->
-		im_seq_moved = (mistake(seq_stays) -> im_seq_moved : EVERYBODY);
+		im_seq_changed = (mistake(seq_unchanged) -> im_seq_changed : ALL_READERS);
 		mirror_invalidate_page_range(inv[_pid].pages);
-		memfd_next_consumer(inv[_pid].told)
+		memfd_next_consumer(inv[_pid].notified)
 	   }
 	:: d_step {
 		c == KVM ->
 		kvm_memfd_invalidate();
-		memfd_next_consumer(inv[_pid].told)
+		memfd_next_consumer(inv[_pid].notified)
 	   }
 	:: !c -> break
 	od
@@ -300,12 +305,12 @@ inline memfd_invalidate_begin(set)
 	memfd_invalidate_consumers(set, BOTH_CONSUMERS)
 }
 
-/* Who holds what it maps is in the way, rather than told */
+/* A consumer that pins keeps the folio where it is. Others are invalidated. */
 inline memfd_replace_begin(p, f)
 {
 	if
-	:: mistake(replace_untold)
-	:: !mistake(replace_untold) && mn[MIRROR].here && folio[f].refs != 2 ->
+	:: mistake(replace_unnotified)
+	:: !mistake(replace_unnotified) && mn[MIRROR].registered && folio[f].refs != 2 ->
 		err = AGAIN
 	:: else -> memfd_invalidate_consumers(bit(p), bit(KVM))
 	fi
@@ -318,7 +323,7 @@ inline memfd_invalidate_end()
 		:: inv[_pid].listed ->
 			inv[_pid].listed = false;
 			todo = inv[_pid].pages;
-			memfd_next_consumer(inv[_pid].told)
+			memfd_next_consumer(inv[_pid].notified)
 		:: else
 		fi
 	}
@@ -327,13 +332,13 @@ inline memfd_invalidate_end()
 	:: d_step {
 		c == KVM ->
 		kvm_memfd_invalidate_end();
-		memfd_next_consumer(inv[_pid].told)
+		memfd_next_consumer(inv[_pid].notified)
 	   }
 	:: atomic {
 		!c ->
 		todo = 0;
 		inv[_pid].pages = 0;
-		inv[_pid].told = 0;
+		inv[_pid].notified = 0;
 		break
 	   }
 	od
@@ -342,14 +347,14 @@ inline memfd_invalidate_end()
 inline memfd_may_populate(p)
 {
 	if
-	:: invalidating(bit(p)) && !mistake(no_look_at_list) ->
+	:: invalidating(bit(p)) && !mistake(no_list_check) ->
 		err = AGAIN;
 		memfd_put_consumer()
 	:: else -> begin_read()
 	fi
 }
 
-/* The mirror alone has populate */
+/* Only the mirror has @populate */
 inline __memfd_populate(p, f)
 {
 	d_step { memfd_next_consumer(bit(MIRROR)) }
@@ -363,7 +368,7 @@ inline __memfd_populate(p, f)
 	od
 }
 
-inline memfd_populate_or_drop(p, f, fresh)
+inline memfd_populate_or_drop(p, f, newly_added)
 {
 	__memfd_populate(p, f);
 	if
@@ -371,7 +376,7 @@ inline memfd_populate_or_drop(p, f, fresh)
 		memfd_invalidate_begin(bit(p));
 		atomic {
 			if
-			:: fresh -> cache[p] = 0; folio_put(f)
+			:: newly_added -> cache[p] = 0; folio_put(f)
 			:: else -> folio[f].uptodate = false
 			fi;
 			folio_unlock_put(f)
@@ -391,7 +396,7 @@ inline memfd_register_falloc_notifier(i)
 		!i_rwsem_writer || mistake(no_rwsem) ->
 		i_rwsem_readers++
 	}
-	mn[i].here = true;
+	mn[i].registered = true;
 	atomic {
 		!i_pages_lock || mistake(no_barrier) ->
 		i_rwsem_readers--
@@ -400,37 +405,37 @@ inline memfd_register_falloc_notifier(i)
 
 inline memfd_unregister_falloc_notifier(i)
 {
-	d_step { mn[i].leaving = true; mn[i].agreed = false }
+	d_step { mn[i].unregistering = true; mn[i].prepared = false }
 	atomic {
-		!mn[i].users || mistake(no_wait_to_leave) ->
-		mn[i].here = false;
-		mn[i].leaving = false;
-		mn[i].promised = false;
-		inv[0].told = inv[0].told & ~bit(i);
-		inv[1].told = inv[1].told & ~bit(i);
-		inv[2].told = inv[2].told & ~bit(i);
-		inv[3].told = inv[3].told & ~bit(i)
+		!mn[i].nr_active || mistake(no_unregister_wait) ->
+		mn[i].registered = false;
+		mn[i].unregistering = false;
+		mn[i].reserved = false;
+		inv[0].notified = inv[0].notified & ~bit(i);
+		inv[1].notified = inv[1].notified & ~bit(i);
+		inv[2].notified = inv[2].notified & ~bit(i);
+		inv[3].notified = inv[3].notified & ~bit(i)
 	}
 }
 
-/* Either consumer may agree or not */
+/* Each consumer may accept or refuse */
 inline memfd_fallocate_begin()
 {
 	d_step { memfd_next_consumer(BOTH_CONSUMERS) }
 	do
 	:: atomic {
 		c ->
-		HOLDS(I7, mn[c].here);
+		HOLDS(I7, mn[c].registered);
 		if
-		:: true -> mn[c].promised = true
-		:: true -> vetoed = true
+		:: true -> mn[c].reserved = true
+		:: true -> refused = true
 		fi;
 		if
-		:: vetoed && !mistake(deaf_to_veto) ->
+		:: refused && !mistake(veto_ignored) ->
 			err = FAILED;
 			memfd_put_consumer()
 		:: else ->
-			mn[c].agreed = mn[c].promised && !mn[c].leaving;
+			mn[c].prepared = mn[c].reserved && !mn[c].unregistering;
 			memfd_next_consumer(BOTH_CONSUMERS)
 		fi
 	   }
@@ -438,25 +443,25 @@ inline memfd_fallocate_begin()
 	od
 }
 
-/* Asked first is the mirror, so KVM is the first to be told */
-#define cancel_next \
-	(mn[KVM].agreed && !(mistake(cancel_oldest_first) && \
-			     mn[MIRROR].agreed) -> KVM : MIRROR)
+/* The mirror accepted first, so KVM aborts first */
+#define abort_next \
+	(mn[KVM].prepared && !(mistake(abort_oldest_first) && \
+			     mn[MIRROR].prepared) -> KVM : MIRROR)
 
-inline memfd_fallocate_cancel()
+inline memfd_fallocate_abort()
 {
 	do
 	:: d_step {
-		(mn[MIRROR].agreed || mn[KVM].agreed) &&
-		!mistake(cancel_nobody) ->
-		c = cancel_next;
-		mn[c].agreed = false;
-		mn[c].users++
+		(mn[MIRROR].prepared || mn[KVM].prepared) &&
+		!mistake(no_abort) ->
+		c = abort_next;
+		mn[c].prepared = false;
+		mn[c].nr_active++
 	   }
 	   d_step {
-		HOLDS(I7, mn[c].here);
+		HOLDS(I7, mn[c].registered);
 		HOLDS(I5, c == KVM || no_trace(KVM));
-		mn[c].promised = false;
+		mn[c].reserved = false;
 		memfd_put_consumer()
 	   }
 	:: else -> break
@@ -468,10 +473,9 @@ inline memfd_fallocate_cancel()
  */
 
 /*
- * Look page p up, and lock its folio. If there is none take the i_pages lock,
- * to add one. Whether the file is followed is asked when the folio has come;
- * but all that this is ordered by is that the lock was taken before, and so a
- * CPU may look as early as here.
+ * Look up page p and lock its folio. If there is none, take the i_pages lock to
+ * add one. C tests for consumers after it has added the folio, but only the
+ * i_pages lock orders that test, so a CPU may execute it as early as here.
  */
 inline filemap_lock_or_add(p, f, sgp)
 {
@@ -485,20 +489,20 @@ inline filemap_lock_or_add(p, f, sgp)
 			if
 			:: !folio[f].uptodate && sgp != SGP_WRITE ->
 				folio[f].uptodate = true;
-				came = true
+				now_uptodate = true
 			:: else
 			fi
 		:: !f && folio[folio_of(p)].refs && folio[folio_of(p) + 1].refs ->
 			err = FAILED
 		:: else ->
 			i_pages_lock = true;
-			unseen = !followed;
-			fresh = true
+			no_consumers = !has_consumers;
+			newly_added = true
 		fi
 	}
 	if
 	:: d_step {
-		fresh ->
+		newly_added ->
 		f = folio_of(p) + (folio[folio_of(p)].refs -> 1 : 0);
 		folio[f].refs = 2;
 		folio[f].locked = true;
@@ -507,9 +511,9 @@ inline filemap_lock_or_add(p, f, sgp)
 		i_pages_lock = false;
 		if
 		:: sgp == SGP_CACHE ->
-			came = true;
+			now_uptodate = true;
 			folio[f].uptodate = !mistake(populate_too_early) ||
-					    !mn[MIRROR].here
+					    !mn[MIRROR].registered
 		:: else
 		fi
 	   }
@@ -523,37 +527,37 @@ inline shmem_get_folio(p, f, sgp)
 	do
 	:: filemap_lock_or_add(p, f, sgp);
 		if
-		:: came -> memfd_populate_or_drop(p, f, fresh)
-		/* or meanwhile the file has ended before it: that is as if nobody had come */
+		:: now_uptodate -> memfd_populate_or_drop(p, f, newly_added)
+		/* or a truncation came first: undo the initialisation */
 		:: d_step {
-			came && !fresh && sgp == SGP_CACHE ->
-			folio[f].uptodate = mistake(uptodate_untold);
+			now_uptodate && !newly_added && sgp == SGP_CACHE ->
+			folio[f].uptodate = mistake(uptodate_unnotified);
 			folio_unlock_put(f);
 			err = FAILED
 		   }
-		:: unseen
+		:: no_consumers
 		:: else
 		fi;
 		if
 		:: atomic {
 			err == AGAIN ->
 			err = OK;
-			came = false;
-			fresh = false;
-			unseen = false
+			now_uptodate = false;
+			newly_added = false;
+			no_consumers = false
 		   }
 		:: atomic {
 			else ->
-			came = false;
-			fresh = false;
-			unseen = unseen && sgp == SGP_WRITE;
+			now_uptodate = false;
+			newly_added = false;
+			no_consumers = no_consumers && sgp == SGP_WRITE;
 			break
 		   }
 		fi
 	od
 }
 
-/* Of the pages in set, which it touches, it takes out those in gone */
+/* Invalidates the pages in set, and removes those in gone */
 inline shmem_punch_hole(set, gone)
 {
 	memfd_invalidate_begin(set);
@@ -577,7 +581,7 @@ inline shmem_punch_hole(set, gone)
 	memfd_invalidate_end()
 }
 
-/* shmem_undo_range(), of a fallocate() that came as far as page p */
+/* shmem_undo_range(), after a fallocate() that added the pages before p */
 inline shmem_undo_fallocate(p)
 {
 	do
@@ -585,7 +589,7 @@ inline shmem_undo_fallocate(p)
 		p && !folio[cache[p - 1]].locked ->
 		p--;
 		if
-		:: cache[p] && !mistake(undo_nothing) &&
+		:: cache[p] && !mistake(no_undo) &&
 		   (!folio[cache[p]].uptodate || mistake(undo_all)) ->
 			HOLDS(I5, folio[cache[p]].added);
 			filemap_remove_folio(p)
@@ -601,7 +605,7 @@ inline shmem_fallocate()
 {
 	memfd_fallocate_begin();
 	do
-	:: p < 2 && !err && (!second || mn[MIRROR].here) ->
+	:: p < 2 && !err && (!second_pass || mn[MIRROR].registered) ->
 		shmem_get_folio(p, f, SGP_FALLOC);
 		atomic {
 			if
@@ -612,36 +616,36 @@ inline shmem_fallocate()
 			:: else
 			fi
 		}
-	:: p < 2 && !err && (!second || mn[MIRROR].here) ->
+	:: p < 2 && !err && (!second_pass || mn[MIRROR].registered) ->
 		err = FAILED	/* killed, or no memory */
 	:: d_step {	/* shmem_falloc_populate() */
-		p == 2 && !err && !second && !mistake(no_second_pass) ->
-		second = true;
+		p == 2 && !err && !second_pass && !mistake(no_second_pass) ->
+		second_pass = true;
 		p = 0
 	   }
 	:: else -> break
 	od;
 	if
-	:: d_step { err -> p = (second -> 2 : p) }
+	:: d_step { err -> p = (second_pass -> 2 : p) }
 		shmem_undo_fallocate(p);
-		memfd_fallocate_cancel();
+		memfd_fallocate_abort();
 		HOLDS(I5, undone(0) && undone(1) &&
 			  no_trace(MIRROR) && no_trace(KVM))
 	:: atomic {
 		else ->
-		HOLDS(I5, !vetoed);
+		HOLDS(I5, !refused);
 		HOLDS(I4, !im_mapped || mirrored(0) && mirrored(1));
-		mn[MIRROR].agreed = false;
-		mn[MIRROR].promised = false;
-		mn[KVM].agreed = false;
-		mn[KVM].promised = false
+		mn[MIRROR].prepared = false;
+		mn[MIRROR].reserved = false;
+		mn[KVM].prepared = false;
+		mn[KVM].reserved = false
 	   }
 	fi;
 	atomic {
 		folio[cache[0]].added = false;
 		folio[cache[1]].added = false;
-		second = false;
-		vetoed = false
+		second_pass = false;
+		refused = false
 	}
 }
 
@@ -653,10 +657,10 @@ inline shmem_write(p)
 		if
 		:: !err && !folio[f].uptodate ->
 			folio[f].uptodate = true;
-			fresh = !folio[f].dirty;
+			newly_added = !folio[f].dirty;
 			if
-			:: memfd_populate_or_drop(p, f, fresh)
-			:: unseen
+			:: memfd_populate_or_drop(p, f, newly_added)
+			:: no_consumers
 			fi
 		:: else
 		fi;
@@ -664,8 +668,8 @@ inline shmem_write(p)
 		:: atomic {
 			err == AGAIN ->
 			err = OK;
-			fresh = false;
-			unseen = false
+			newly_added = false;
+			no_consumers = false
 		   }
 		:: atomic {
 			else ->
@@ -673,8 +677,8 @@ inline shmem_write(p)
 			:: f -> folio[f].dirty = true; folio_unlock_put(f)
 			:: else
 			fi;
-			fresh = false;
-			unseen = false;
+			newly_added = false;
+			no_consumers = false;
 			break
 		   }
 		fi
@@ -682,14 +686,15 @@ inline shmem_write(p)
 }
 
 /*
- * Of page 0. Who looks a folio up has a reference on it, which keeps it where it
- * is: only the page cache's may be there, and this one's own. So the new folio can
- * have the number of the old one, which nobody has seen but who still maps it.
+ * Of page 0. A reference taken by a concurrent lookup keeps the folio where it is:
+ * migration succeeds only if the page cache and this process hold the only ones.
+ * So the new folio can have the number of the old one, which no process has seen,
+ * except for a consumer that still maps it.
  */
 inline shmem_migrate_folio()
 {
 	atomic {
-		cache[0] && !folio[cache[0]].locked && !caller_left ->
+		cache[0] && !folio[cache[0]].locked && !caller_done ->
 		f = cache[0];
 		folio[f].locked = !mistake(replace_unlocked);
 		folio[f].refs++;
@@ -707,14 +712,14 @@ inline shmem_migrate_folio()
 }
 
 /*
- * shmem as a backing store: mm/memfd_ops.c
+ * mm/memfd_ops/filemap.c
  */
 
-/* Either it is ready, and nobody has its lock, or it goes the long way */
-inline shmem_get_lock_pfn(p, f)
+/* The fast path takes an uptodate folio whose lock is free */
+inline get_lock_pfn(p, f)
 {
 	if
-	:: atomic {	/* shmem_lock_ready() */
+	:: atomic {
 		folio[cache[p]].uptodate && !folio[cache[p]].locked ->
 		f = cache[p];
 		folio[f].locked = true;
@@ -724,15 +729,15 @@ inline shmem_get_lock_pfn(p, f)
 	fi
 }
 
-inline shmem_put_unlock_pfn(f)
+inline put_unlock_pfn(f)
 {
 	folio[f].dirty = folio[f].dirty ||
-			 mn[KVM].here && !mistake(kvm_keeps_clean);
+			 mn[KVM].registered && !mistake(kvm_no_dirty);
 	folio_unlock_put(f)
 }
 
 /*
- * drivers/iommu/iommu_memfd.c
+ * drivers/iommu/memfd/mirror.c
  */
 
 inline map_folio(p, f)
@@ -757,20 +762,20 @@ inline revoke(set, p)
 
 inline mirror_invalidate_page_range(set)
 {
-	HOLDS(I7, mn[MIRROR].here);
+	HOLDS(I7, mn[MIRROR].registered);
 	revoke(set, 0);
 	revoke(set, 1)
 }
 
 inline mirror_populate(p, f)
 {
-	HOLDS(I7, mn[MIRROR].here);
+	HOLDS(I7, mn[MIRROR].registered);
 	if
-	:: memfd_read_retry	/* memfd_populate_one() begins anew */
+	:: memfd_read_retry	/* the core tries again */
 	:: !memfd_read_retry && im_closing ->
 		memfd_next_consumer(bit(MIRROR))
 	:: !memfd_read_retry && !im_closing ->
-		/* or it would give_up() */
+		/* give_up() otherwise */
 		assert(!mn[MIRROR].reach[p]);
 		map_folio(p, f);
 		memfd_next_consumer(bit(MIRROR))
@@ -781,16 +786,16 @@ inline mirror_populate(p, f)
 	end_read()
 }
 
-/* The second half of fill(); page p stays to be done if it has to try again */
+/* The second half of fill(). On retry, page p stays in todo */
 inline fill_page(p, f, todo)
 {
-	HOLDS(I7, mn[MIRROR].here);
+	HOLDS(I7, mn[MIRROR].registered);
 	if
 	:: im_closing -> todo = todo & ~bit(p)
 	:: !im_closing && memfd_read_retry
 	:: !im_closing && !memfd_read_retry ->
 		if
-		:: mn[MIRROR].reach[p]	/* it came by populate */
+		:: mn[MIRROR].reach[p]	/* populate was first */
 		:: else -> map_folio(p, f)
 		fi;
 		todo = todo & ~bit(p)
@@ -807,11 +812,11 @@ inline mirror_invalidate_end()
 		begin_read();
 		q = first(todo)
 	}
-	atomic {	/* shmem_get_folios() */
+	atomic {	/* get_folios() */
 		!folio[cache[q]].locked || !folio[cache[q]].uptodate ->
 		g = cache[q];
 		if
-		:: folio[g].uptodate && !mistake(no_refill) -> folio[g].refs++
+		:: folio[g].uptodate && !mistake(no_remap) -> folio[g].refs++
 		:: else -> g = 0; todo = todo & ~bit(q); end_read()
 		fi
 	}
@@ -822,7 +827,7 @@ inline mirror_invalidate_end()
 		fi;
 		q = 0;
 		if
-		:: !todo -> memfd_next_consumer(inv[_pid].told)
+		:: !todo -> memfd_next_consumer(inv[_pid].notified)
 		:: else
 		fi
 	}
@@ -838,7 +843,7 @@ inline iommu_memfd_map()
 		begin_read();
 		p = first(fill)
 	   }
-	   atomic {	/* shmem_get_folios(), with MEMFD_PFN_FILL */
+	   atomic {	/* get_folios(), with MEMFD_PFN_FILL */
 		!folio[cache[p]].locked ->
 		f = cache[p];
 		if
@@ -848,12 +853,12 @@ inline iommu_memfd_map()
 			folio[f].locked = true;
 			folio[f].refs++;
 			folio[f].uptodate = true;
-			came = true
+			now_uptodate = true
 		fi
 	   }
 	   if
-	   :: came ->	/* shmem_init_folio() */
-		came = false;
+	   :: now_uptodate ->	/* initialise the folio */
+		now_uptodate = false;
 		memfd_populate_or_drop(p, f, false);
 		if
 		:: f -> folio[f].locked = false
@@ -878,7 +883,7 @@ inline iommu_memfd_unmap()
 		im_mapped = false;
 		im_closing = true;
 		if
-		:: !mistake(leave_then_unmap) ->
+		:: !mistake(unregister_first) ->
 			revoke(BOTH_PAGES, 0);
 			revoke(BOTH_PAGES, 1)
 		:: else
@@ -887,7 +892,7 @@ inline iommu_memfd_unmap()
 	memfd_unregister_falloc_notifier(MIRROR);
 	d_step {
 		if
-		:: mistake(leave_then_unmap) ->
+		:: mistake(unregister_first) ->
 			revoke(BOTH_PAGES, 0);
 			revoke(BOTH_PAGES, 1)
 		:: else
@@ -902,35 +907,35 @@ inline iommu_memfd_unmap()
 
 inline kvm_memfd_invalidate()
 {
-	HOLDS(I7, mn[KVM].here);
+	HOLDS(I7, mn[KVM].registered);
 	mmu_invalidate_in_progress++;
 	mn[KVM].reach[0] = 0
 }
 
 inline kvm_memfd_invalidate_end()
 {
-	HOLDS(I7, mn[KVM].here);
-	mmu_seq_moved = true;
+	HOLDS(I7, mn[KVM].registered);
+	mmu_seq_changed = true;
 	mmu_invalidate_in_progress--
 }
 
 inline kvm_memfd_unbind()
 {
-	mn[KVM].reach[0] = 0;	/* so do those who call it */
+	mn[KVM].reach[0] = 0;	/* KVM zaps the memslot before this */
 	memfd_unregister_falloc_notifier(KVM);
 	mmu_invalidate_in_progress = 0
 }
 
-/* The reference on @pfn is kept until that is mapped */
+/* KVM keeps the reference on @pfn until it has mapped it */
 inline kvm_memfd_get_pfn(p, f, pfn)
 {
-	shmem_get_lock_pfn(p, f);
+	get_lock_pfn(p, f);
 	atomic {
 		if
 		:: f ->
 			pfn = f;
 			folio[pfn].refs++;
-			shmem_put_unlock_pfn(f)
+			put_unlock_pfn(f)
 		:: else
 		fi
 	}
@@ -939,7 +944,7 @@ inline kvm_memfd_get_pfn(p, f, pfn)
 inline kvm_tdp_map_page(p, f)
 {
 	if
-	:: mn[KVM].here && !mmu_invalidate_retry ->
+	:: mn[KVM].registered && !mmu_invalidate_retry ->
 		HOLDS(I3, folio[f].uptodate);
 		mn[KVM].reach[p] = f
 	:: else
@@ -949,14 +954,14 @@ inline kvm_tdp_map_page(p, f)
 }
 
 /*
- * Who does it all
+ * The processes
  */
 
 active proctype caller()
 {
 	LOCALS;
 	byte set, gone;
-	bool vetoed, second;
+	bool refused, second_pass;
 
 	do
 	:: atomic {
@@ -990,7 +995,7 @@ active proctype caller()
 			i_rwsem_writer = false;
 			call_returns()
 		}
-	:: caller_left = true; break
+	:: caller_done = true; break
 	od
 }
 
@@ -1020,16 +1025,16 @@ active proctype guest()
 	byte pfn;
 
 	do
-	:: !mn[KVM].here -> memfd_register_falloc_notifier(KVM)
-	:: mn[KVM].here -> kvm_memfd_unbind()
-	:: mmu_seq_moved = false;
+	:: !mn[KVM].registered -> memfd_register_falloc_notifier(KVM)
+	:: mn[KVM].registered -> kvm_memfd_unbind()
+	:: mmu_seq_changed = false;
 		kvm_memfd_get_pfn(p, f, pfn);
 		atomic {
 			if
 			:: pfn -> kvm_tdp_map_page(p, pfn)
 			:: else
 			fi;
-			mmu_seq_moved = true;
+			mmu_seq_changed = true;
 			call_returns()
 		}
 	:: break
@@ -1043,10 +1048,10 @@ active proctype memory()
 	do
 	:: shmem_migrate_folio()
 	:: atomic {	/* reclaim */
-		!caller_left && cache[0] && folio[cache[0]].refs == 1 &&
+		!caller_done && cache[0] && folio[cache[0]].refs == 1 &&
 		!folio[cache[0]].dirty ->
 		filemap_remove_folio(0)
 	   }
-	:: caller_left -> break
+	:: caller_done -> break
 	od
 }
