@@ -270,7 +270,7 @@ inline memfd_put_consumer()
 }
 
 /* The invalidation applies only to consumers in @applies_to */
-inline memfd_invalidate_consumers(set, applies_to)
+inline memfd_invalidate(set, applies_to)
 {
 	d_step {
 		if
@@ -302,7 +302,7 @@ inline memfd_invalidate_consumers(set, applies_to)
 
 inline memfd_invalidate_begin(set)
 {
-	memfd_invalidate_consumers(set, BOTH_CONSUMERS)
+	memfd_invalidate(set, BOTH_CONSUMERS)
 }
 
 /* A consumer that pins keeps the folio where it is. Others are invalidated. */
@@ -312,7 +312,7 @@ inline memfd_replace_begin(p, f)
 	:: mistake(replace_unnotified)
 	:: !mistake(replace_unnotified) && mn[MIRROR].registered && folio[f].refs != 2 ->
 		err = AGAIN
-	:: else -> memfd_invalidate_consumers(bit(p), bit(KVM))
+	:: else -> memfd_invalidate(bit(p), bit(KVM))
 	fi
 }
 
@@ -344,7 +344,7 @@ inline memfd_invalidate_end()
 	od
 }
 
-inline memfd_may_populate(p)
+inline memfd_populate_must_wait(p)
 {
 	if
 	:: invalidating(bit(p)) && !mistake(no_list_check) ->
@@ -359,7 +359,7 @@ inline __memfd_populate(p, f)
 {
 	d_step { memfd_next_consumer(bit(MIRROR)) }
 	do
-	:: d_step { c -> memfd_may_populate(p) }
+	:: d_step { c -> memfd_populate_must_wait(p) }
 		if
 		:: atomic { c -> mirror_populate(p, f) }
 		:: else
@@ -716,7 +716,7 @@ inline shmem_migrate_folio()
  */
 
 /* The fast path takes an uptodate folio whose lock is free */
-inline get_lock_pfn(p, f)
+inline filemap_get_lock_pfn(p, f)
 {
 	if
 	:: atomic {
@@ -729,7 +729,7 @@ inline get_lock_pfn(p, f)
 	fi
 }
 
-inline put_unlock_pfn(f)
+inline filemap_put_unlock_pfn(f)
 {
 	folio[f].dirty = folio[f].dirty ||
 			 mn[KVM].registered && !mistake(kvm_no_dirty);
@@ -775,7 +775,7 @@ inline mirror_populate(p, f)
 	:: !memfd_read_retry && im_closing ->
 		memfd_next_consumer(bit(MIRROR))
 	:: !memfd_read_retry && !im_closing ->
-		/* give_up() otherwise */
+		/* revoke_all_unnotified() otherwise */
 		assert(!mn[MIRROR].reach[p]);
 		map_folio(p, f);
 		memfd_next_consumer(bit(MIRROR))
@@ -812,7 +812,7 @@ inline mirror_invalidate_end()
 		begin_read();
 		q = first(todo)
 	}
-	atomic {	/* get_folios() */
+	atomic {	/* wait_for_folio() */
 		!folio[cache[q]].locked || !folio[cache[q]].uptodate ->
 		g = cache[q];
 		if
@@ -843,7 +843,7 @@ inline iommu_memfd_map()
 		begin_read();
 		p = first(fill)
 	   }
-	   atomic {	/* get_folios(), with MEMFD_PFN_FILL */
+	   atomic {	/* wait_for_folio() with MEMFD_PFN_FILL */
 		!folio[cache[p]].locked ->
 		f = cache[p];
 		if
@@ -857,7 +857,7 @@ inline iommu_memfd_map()
 		fi
 	   }
 	   if
-	   :: now_uptodate ->	/* initialise the folio */
+	   :: now_uptodate ->	/* initialise_folio() */
 		now_uptodate = false;
 		memfd_populate_or_drop(p, f, false);
 		if
@@ -929,13 +929,13 @@ inline kvm_memfd_unbind()
 /* KVM keeps the reference on @pfn until it has mapped it */
 inline kvm_memfd_get_pfn(p, f, pfn)
 {
-	get_lock_pfn(p, f);
+	filemap_get_lock_pfn(p, f);
 	atomic {
 		if
 		:: f ->
 			pfn = f;
 			folio[pfn].refs++;
-			put_unlock_pfn(f)
+			filemap_put_unlock_pfn(f)
 		:: else
 		fi
 	}
