@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# checkpatch, kernel-doc, gcc W=1, sparse and shellcheck over what is ours: every
+# checkpatch, kernel-doc, gcc W=1, sparse, shellcheck and words.sh over our files: every
 # warning is a failure.
 
 . "$(dirname "$0")/lib.sh"
@@ -65,6 +65,7 @@ check compile-and-sparse compile
 
 cd "$TOP"
 check scripts shellcheck -x -P "$LAB" .ci/run "$LAB"/*.sh "$LAB/init"
+check words "$LAB/words.sh"
 
 [ ${#failed[@]} -eq 0 ] || die "warnings from ${failed[*]}"
 echo 'lint: no warning'
