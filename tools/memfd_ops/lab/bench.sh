@@ -34,13 +34,14 @@ mkdir -p "$bench"
 
 # measure NAME KIND MODULES ROWS
 measure() {
-	local log=$LOGS/bench-$1-console.log config=on start
+	local log=$LOGS/bench-$1-console.log config=on start list
 
+	read -ra list <<<"$4"
 	[ "$2" != off ] || config=off
 	"$LAB/build.sh" "$2"
 	say "measuring, CONFIG_MEMFD_OPS $config, $IOMMU"
 	start=$SECONDS
-	if ! ACCEL=icount "$LAB/boot.sh" "$2" "$log" 1800 "$(bench_command "$3" "$4")" \
+	if ! ACCEL=icount "$LAB/boot.sh" "$2" "$log" 1800 bench "$3" "${list[@]}" \
 			>"$bench/$1.tsv"; then
 		tail -n 3 "$bench/$1.tsv" >&2
 		die "it failed; the kernel's log: $log"

@@ -1,16 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# boot.sh KIND LOG SECONDS CMD: boot that kernel and run CMD, a shell script, in the
-# guest's /root, where the files named by FILES= are. Gives back its output and its
-# exit status, or 125 when the guest did not get so far in that time. The kernel's
-# log goes to LOG. Without CMD: an interactive shell.
+# boot.sh KIND LOG SECONDS SCRIPT [ARGUMENT...]: boot that kernel and run guest/SCRIPT.sh
+# in the guest's /root, which has the files that FILES= names. Prints the script's output
+# and ends with its exit status, or with 125 if the guest does not end within that time.
+# The kernel's log goes to LOG. The script "shell" is interactive.
 
 . "$(dirname "$0")/lib.sh"
 
 kind=$1
 log=$2
 seconds=${TIMEOUT:-$3}
+shift 3
 
 work=$(mktemp -d "$OUT/boot.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -25,18 +26,11 @@ for file in "${files[@]}"; do
 	cp -a "$file" "$work/add/root/"
 done
 
-if [ $# -gt 3 ]; then
-	printf '%s\n' "$4" >"$work/add/lab/cmd"
-else
-	# Ctrl-C is for the guest; it needs to know the terminal's type and size.
-	{
-		echo "export TERM=$(printf %q "${TERM:-linux}") PS1='guest:\\w# '"
-		echo 'stty sane'
-		stty size 2>/dev/null | sed 's/\(.*\) \(.*\)/stty rows \1 cols \2/'
-		echo 'exec sh'
-	} >"$work/add/lab/shell"
-	say "leave with exit; the kernel's log: dmesg, or $work/console"
-fi
+[ -f "$LAB/guest/$1.sh" ] || die "$LAB/guest/ has no $1.sh"
+cp "$LAB"/guest/*.sh "$work/add/lab"
+cp "$LAB/guest/init" "$work/add/init"
+echo "set -- ${*@Q}" >"$work/add/lab/arguments"
+[ "$1" != shell ] || say "leave with exit; the kernel's log: dmesg, or $work/console"
 
 # The kernel unpacks archives that follow each other.
 cp "$OUT/$kind/initrd" "$work/initrd"
@@ -111,7 +105,7 @@ qemu=(timeout --foreground -k 5 "$seconds"
 	-serial "file:$work/console" -serial chardev:terminal)
 
 status=0
-if [ $# -gt 3 ]; then
+if [ "$1" != shell ]; then
 	# QEMU makes its standard output non-blocking: give it a pipe of its own.
 	"${qemu[@]}" </dev/null 2>"$work/qemu" | cat || status=${PIPESTATUS[0]}
 else

@@ -145,7 +145,6 @@ initramfs() {
 	cp --remove-destination /bin/busybox "$root/bin"
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"
-	cp "$LAB/init" "$root/init"
 	[ "$kind" = regress ] || cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
 	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$kout/initrd.tmp"

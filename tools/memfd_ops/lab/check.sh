@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# check.sh check: build the debug kernel, boot it, run the tests, count. T= names the
-# kselftests to run, as a shell pattern. Those with KVM in them have a guest of their
-# own: see boot.sh for why.
-# check.sh torture: the random ones alone, over and over for T= seconds.
+# check.sh check: build the debug kernel, boot it, run the tests and count the results.
+# T= selects kselftests, as a shell pattern. The programs that use KVM run in a guest of
+# their own: boot.sh gives the reason.
+# check.sh torture: run the random tests over and over, for T= seconds.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -14,35 +14,54 @@ kasan)	kind=check ;;
 kcsan)	kind=kcsan ;;
 *) die "SAN=$SAN: kasan or kcsan" ;;
 esac
-
-# Torture has nine test cases: each its share of the time, in rounds of a minute at
-# most, so that a seed stands for no more than that; and ten seconds at least, in
-# which each gets somewhere.
-rounds=1
-environment=
+pattern=${T:-*}
 if [ "$what" = torture ]; then
-	[[ ${T:=120} =~ ^[1-9][0-9]*$ ]] || die "T=$T: a number of seconds"
-	[ "$T" -ge 90 ] || T=90
-	rounds=$(((T / 9 + 59) / 60))
-	seconds=$((T / 9 / rounds))
-	environment="export MEMFD_OPS_SECONDS=$seconds ${SEED:+MEMFD_OPS_SEED=$SEED}"
-	T='*torture*'
+	duration=${T:-120}
+	[[ $duration =~ ^[1-9][0-9]*$ ]] || die "T=$T: a number of seconds"
+	pattern='*torture*'
 fi
 
 "$LAB/setup.sh"
 "$LAB/build.sh" "$kind"
+root=$OUT/$kind-root
+
+# The programs to run, as guest/tests.sh takes them.
+selection() {
+	local directory name arguments
+
+	for directory in selftests linux-selftests; do
+		while read -r name arguments; do
+			# shellcheck disable=SC2053 # a pattern
+			[[ $name != $pattern ]] || echo "/$directory $name $arguments"
+		done <"$root/$directory/list"
+	done
+}
+
+selection >"$LOGS/all.list"
+[ -s "$LOGS/all.list" ] || die "T=$T: no program has such a name"
+grep -v '^[^ ]* kvm' "$LOGS/all.list" >"$LOGS/plain.list" || true
+grep '^[^ ]* kvm' "$LOGS/all.list" >"$LOGS/kvm.list" || true
+
+# Torture has nine test cases. Each has its share of the time, ten seconds at least, in
+# rounds of a minute at most: a seed reproduces no more than one round.
+rounds=1
+environment=()
+if [ "$what" = torture ]; then
+	share=$((duration / 9 > 10 ? duration / 9 : 10))
+	rounds=$(((share + 59) / 60))
+	environment=("MEMFD_OPS_SECONDS=$((share / rounds))" ${SEED:+"MEMFD_OPS_SEED=$SEED"})
+fi
 
 output=$LOGS/$what-output.log
 problems=0
 
-# run_guest PART ACCEL: that part of the tests, by that accelerator.
+# run_guest PART ACCEL: that part of the tests, with that accelerator.
 run_guest() {
 	local log=$LOGS/$what-$1-console.log status=0
 
-	ACCEL=${ACCEL:-$2} MEM=${MEM:-4G} "$LAB/boot.sh" "$kind" "$log" \
-		$((5400 + 600 * rounds)) "PART=$1 PATTERN='${T:-*}' ROUNDS=$rounds
-$environment
-$(cat "$LAB/guest-tests.sh")" | tee -a "$output" || status=$?
+	ACCEL=${ACCEL:-$2} MEM=${MEM:-4G} FILES=$(printf %q "$LOGS/$1.list") \
+		"$LAB/boot.sh" "$kind" "$log" $((5400 + 600 * rounds)) \
+		tests "$1" "$rounds" "${environment[@]}" | tee -a "$output" || status=$?
 	if [ "$status" -ne 0 ]; then
 		echo "FAILED: the guest ended with status $status"
 		problems=$((problems + 1))
@@ -53,24 +72,14 @@ $(cat "$LAB/guest-tests.sh")" | tee -a "$output" || status=$?
 	fi
 }
 
-kvm_tests_wanted() {
-	local name
-
-	while read -r name _; do
-		# shellcheck disable=SC2053 # a pattern it is
-		[[ $name != kvm* || $name != ${T:-*} ]] || return 0
-	done < <(cat "$OUT/$kind-root"/*selftests/list)
-	return 1
-}
-
 : >"$output"
 run_guest plain mttcg
-! kvm_tests_wanted || run_guest kvm tcg
+[ ! -s "$LOGS/kvm.list" ] || run_guest kvm tcg
 
 counts=$(awk -v skips="$LAB/skips" -v iommu="${IOMMU:-intel}" -f "$LAB/count.awk" "$output")
 sed '$d' <<<"$counts"
 read -r passed failed skipped <<<"$(tail -n 1 <<<"$counts")"
 failed=$((failed + problems))
-[ "$failed" -eq 0 ] || echo "the tests' output: $output; the kernels' logs are beside it"
+[ "$failed" -eq 0 ] || echo "the tests' output: $output; the kernels' logs are next to it"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

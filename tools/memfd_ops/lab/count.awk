@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Counts the results in what guest-tests.sh printed: TAP, whose cases are indented
+# Counts the results in what guest/tests.sh printed: TAP, whose cases are indented
 # by nothing in a kselftest, and by four spaces in a KUnit suite. -v skips=FILE has
 # the reasons that a skip may have, as regular expressions; those after "IOMMU=NAME "
 # hold with -v iommu=NAME alone. Any other skip is a failure.

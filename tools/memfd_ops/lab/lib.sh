@@ -128,13 +128,6 @@ our_patches() {
 		"$TOP/patches/linux-6.12/series"
 }
 
-# bench_command MODULES ROWS: what the guest runs to measure these rows. The program is at
-# the same addresses each time: so are its page tables.
-bench_command() {
-	echo "modprobe -a $1 && echo 0 >/proc/sys/kernel/randomize_va_space &&
-	      exec memfd-ops-bench $2"
-}
-
 # kmake KIND TARGET...: the kernel's make, for that one of our kernels. Nothing that
 # changes from build to build goes into the objects, so that ccache finds them again.
 kmake() {

@@ -51,7 +51,7 @@ check checkpatch-trace "${checkpatch[@]}" \
 # ASSERT_ and EXPECT_ are more than one statement, so that braces are necessary.
 check checkpatch-tools "${checkpatch[@]}" \
 	--ignore ARRAY_SIZE,PREFER_DEFINED_ATTRIBUTE_MACRO,STRCPY,VOLATILE,BRACES \
-	-f "${tools[@]}" "$TOP/Makefile" "$TOP/.ci/run" "$LAB"/*.sh "$LAB"/*.c
+	-f "${tools[@]}" "$TOP/Makefile" "$TOP/.ci/run" "$LAB"/*.sh "$LAB"/guest/* "$LAB"/*.c
 # A patch is signed off by who sends it; and one Kconfig file may well name another.
 check checkpatch-patches "${checkpatch[@]}" \
 	--ignore MISSING_SIGN_OFF,EMBEDDED_FILENAME "${patches[@]}"
@@ -64,7 +64,7 @@ compile() {
 check compile-and-sparse compile
 
 cd "$TOP"
-check scripts shellcheck -x -P "$LAB" .ci/run "$LAB"/*.sh "$LAB/init"
+check scripts shellcheck -x -P "$LAB" .ci/run "$LAB"/*.sh "$LAB"/guest/*
 check words "$LAB/words.sh"
 
 [ ${#failed[@]} -eq 0 ] || die "warnings from ${failed[*]}"

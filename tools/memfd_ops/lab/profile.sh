@@ -10,6 +10,7 @@
 "$LAB/setup.sh"
 "$LAB/build.sh" demo
 
+read -ra rows <<<"$ROWS"
 log=$LOGS/profile-console.log
 profile=$OUT/profile
 rm -rf "$profile"
@@ -18,7 +19,7 @@ gcc -shared -fPIC -O2 -Wall -o "$profile/plugin.so" "$LAB/profile.c"
 
 # What make bench would have, and then what is below it.
 ACCEL=icount MEM=${MEM:-6G} QEMU_PLUGIN=$profile/plugin.so,out=$profile/parts \
-	"$LAB/boot.sh" demo "$log" 1800 "$(bench_command "iommu_memfd_bench mdma" "$ROWS")" ||
+	"$LAB/boot.sh" demo "$log" 1800 bench "iommu_memfd_bench mdma" "${rows[@]}" ||
 	die "it failed; the kernel's log: $log"
 ! complaints "$log" >&2 || die "the kernel complained; its log: $log"
 "$LAB/profile.py" "$OUT/demo/System.map" "$profile/parts" >"$profile/profile.txt"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# regress-report.py [--again] DIR: compare test by test what guest-regress.sh printed,
+# regress-report.py [--again] DIR: compare test by test what guest/regress.sh printed,
 # given the commands in DIR/list, on the base kernel, in DIR/base.1, base.2 and so on,
 # and on ours, in DIR/ours.1 and so on. In the first are all commands, in the rest those
 # that were run again. With --again, just name those whose results are not all the same.

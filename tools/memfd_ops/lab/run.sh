@@ -12,14 +12,14 @@
 log=$LOGS/$1-console.log
 case $1 in
 run)
-	exec "$LAB/boot.sh" demo "$log" 1800 "$LAB_CMD"
+	exec "$LAB/boot.sh" demo "$log" 1800 command "$LAB_CMD"
 	;;
 shell)
-	exec "$LAB/boot.sh" demo "$log" 0
+	read -ra size < <(stty size 2>/dev/null) || true
+	exec "$LAB/boot.sh" demo "$log" 0 shell "${TERM:-linux}" "${size[@]}"
 	;;
 demo)
-	"$LAB/boot.sh" demo "$log" 600 \
-		'modprobe mdma && memfd-ops-demo && echo && exec memfd-ops-nvme' ||
+	"$LAB/boot.sh" demo "$log" 600 demo ||
 		die "the demo failed ($?); the kernel's log: $log"
 	! complaints "$log" >&2 || die "the kernel complained; its log: $log"
 	echo 'demo: PASS'

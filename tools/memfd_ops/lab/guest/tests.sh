@@ -1,0 +1,52 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# tests.sh PART ROUNDS [VARIABLE=VALUE...]: run the kselftests of /root/PART.list ROUNDS
+# times, with these variables set. A line is a directory, a program in it, and its
+# arguments. PART=plain prints the results of the KUnit suites first, which ran at boot.
+# The lines "lab: " are for count.awk.
+
+part=$1 rounds=$2
+shift 2
+# shellcheck disable=SC2163 # names and values
+[ $# -eq 0 ] || export "$@"
+
+if [ "$part" = plain ]; then
+	for results in /sys/kernel/debug/kunit/memfd_ops*/results \
+		       /sys/kernel/debug/kunit/iommu_memfd*/results; do
+		suite=$(basename "$(dirname "$results")")
+		echo "lab: begin kunit $suite"
+		cat "$results"
+		echo "lab: end $?"
+	done
+fi
+
+# Not kselftest's runner.sh: it needs GNU timeout, and reports programs, not test cases.
+timeout=600
+# shellcheck source=/dev/null # kselftest's own file: "timeout=SECONDS"
+[ ! -f /selftests/settings ] || . /selftests/settings
+
+while [ "$rounds" -gt 0 ]; do
+	while read -r directory name arguments; do
+		cd "$directory" || exit
+		echo "lab: begin kselftest $name${arguments:+ $arguments}"
+		# shellcheck disable=SC2086 # any number of arguments
+		timeout -s KILL "$timeout" "./$name" $arguments </dev/null
+		# A killed program may leave a line unfinished.
+		printf '\nlab: end %s\n' $?
+	done <"/root/$part.list"
+	rounds=$((rounds - 1))
+done
+
+# Report leaked memory in the kernel's log. kmemleak only reports objects that are older
+# than five seconds.
+leaks=/sys/kernel/debug/kmemleak
+if [ -e "$leaks" ]; then
+	sleep 6
+	echo scan >"$leaks"
+	echo scan >"$leaks"
+	while read -r line; do
+		echo "kmemleak: $line" >/dev/kmsg
+	done <"$leaks"
+fi
+exit 0
