@@ -53,7 +53,6 @@ if [ "$what" = torture ]; then
 fi
 
 output=$LOGS/$what-output.log
-problems=0
 
 # run_guest PART ACCEL: that part of the tests, with that accelerator.
 run_guest() {
@@ -63,12 +62,11 @@ run_guest() {
 		"$LAB/boot.sh" "$kind" "$log" $((5400 + 600 * rounds)) \
 		tests "$1" "$rounds" "${environment[@]}" | tee -a "$output" || status=$?
 	if [ "$status" -ne 0 ]; then
-		echo "FAILED: the guest ended with status $status"
-		problems=$((problems + 1))
+		echo "lab: problem: the guest ended with status $status" | tee -a "$output"
 	fi
 	if complaints "$log"; then
-		echo "FAILED: the kernel complained, in the lines above, of $log"
-		problems=$((problems + 1))
+		echo "lab: problem: the kernel complained, in the lines above, of $log" |
+			tee -a "$output"
 	fi
 }
 
@@ -76,10 +74,5 @@ run_guest() {
 run_guest plain mttcg
 [ ! -s "$LOGS/kvm.list" ] || run_guest kvm tcg
 
-counts=$(awk -v skips="$LAB/skips" -v iommu="${IOMMU:-intel}" -f "$LAB/count.awk" "$output")
-sed '$d' <<<"$counts"
-read -r passed failed skipped <<<"$(tail -n 1 <<<"$counts")"
-failed=$((failed + problems))
-[ "$failed" -eq 0 ] || echo "the tests' output: $output; the kernels' logs are next to it"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+say "the tests' output: $output; the kernels' logs are next to it"
+"$LAB/check-report.py" "$TREE/tools/testing/kunit" "$LAB/skips" "${IOMMU:-intel}" <"$output"

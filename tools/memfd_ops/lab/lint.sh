@@ -66,6 +66,7 @@ check compile-and-sparse compile
 cd "$TOP"
 check scripts shellcheck -x -P "$LAB" .ci/run "$LAB"/*.sh "$LAB"/guest/*
 check words "$LAB/words.sh"
+check check-report "$LAB/check-report-test.py" "$TREE/tools/testing/kunit"
 
 [ ${#failed[@]} -eq 0 ] || die "warnings from ${failed[*]}"
 echo 'lint: no warning'

@@ -4,7 +4,7 @@
 # tests.sh PART ROUNDS [VARIABLE=VALUE...]: run the kselftests of /root/PART.list ROUNDS
 # times, with these variables set. A line is a directory, a program in it, and its
 # arguments. PART=plain prints the results of the KUnit suites first, which ran at boot.
-# The lines "lab: " are for count.awk.
+# The lines "lab: " are for check-report.py.
 
 part=$1 rounds=$2
 shift 2
