@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # check.sh check: build the debug kernel, boot it, run the tests and count the results.
-# T= selects kselftests, as a shell pattern. The programs that use KVM run in a guest of
-# their own: boot.sh gives the reason.
+# T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot. The
+# programs that use KVM run in a guest of their own: boot.sh gives the reason.
 # check.sh torture: run the random tests over and over, for T= seconds.
 
 . "$(dirname "$0")/lib.sh"
@@ -25,6 +25,48 @@ fi
 "$LAB/build.sh" "$kind"
 root=$OUT/$kind-root
 
+# cases PROGRAM: its test cases, by the names that its results have and its option -r
+# takes. The harness has no patterns, but lists each fixture's variants and tests (-l).
+cases() {
+	# With -l, the status is that of a skip.
+	{ "$root/selftests/$1" -l </dev/null || true; } 2>&1 | awk '
+		function flush(v, t) {
+			for (v = 0; v < variants || v == 0; v++)
+				for (t = 0; t < tests; t++)
+					print fixture (variants ? "." variant[v] : "") "." test[t]
+			variants = tests = 0
+		}
+		/^(# FIXTURE|---)/ { next }
+		/^[^ ]/ {
+			flush()
+			fixture = $1
+			if (NF == 3)
+				variant[variants++] = $2
+			if (NF > 1)
+				test[tests++] = $NF
+			next
+		}
+		substr($0, 22, 1) != " " {
+			variant[variants++] = $1
+			if (NF == 1)
+				next
+		}
+		{ test[tests++] = $NF }
+		END { flush() }'
+}
+
+# matching PROGRAM: the options that select those of its test cases that match.
+matching() {
+	local case
+
+	while read -r case; do
+		# shellcheck disable=SC2053 # a pattern, also below
+		if [[ $1.$case == $pattern || $1.${case##*.} == $pattern ]]; then
+			printf -- '-r %s ' "$case"
+		fi
+	done < <(cases "$1")
+}
+
 # The programs to run, as guest/tests.sh takes them.
 selection() {
 	local directory name arguments
@@ -32,22 +74,28 @@ selection() {
 	for directory in selftests linux-selftests; do
 		while read -r name arguments; do
 			# shellcheck disable=SC2053 # a pattern
-			[[ $name != $pattern ]] || echo "/$directory $name $arguments"
+			if [[ $name != $pattern ]]; then
+				[[ $pattern == *.* && $directory = selftests ]] || continue
+				arguments=$(matching "$name")
+				[ -n "$arguments" ] || continue
+			fi
+			echo "/$directory $name $arguments"
 		done <"$root/$directory/list"
 	done
 }
 
 selection >"$LOGS/all.list"
-[ -s "$LOGS/all.list" ] || die "T=$T: no program has such a name"
+[ -s "$LOGS/all.list" ] || die "T=$T: no program and no test case has such a name"
 grep -v '^[^ ]* kvm' "$LOGS/all.list" >"$LOGS/plain.list" || true
 grep '^[^ ]* kvm' "$LOGS/all.list" >"$LOGS/kvm.list" || true
 
-# Torture has nine test cases. Each has its share of the time, ten seconds at least, in
-# rounds of a minute at most: a seed reproduces no more than one round.
+# Each case of torture has its share of the time, ten seconds at least, in rounds of a
+# minute at most: a seed reproduces no more than one round.
 rounds=1
 environment=()
 if [ "$what" = torture ]; then
-	share=$((duration / 9 > 10 ? duration / 9 : 10))
+	count=$(while read -r _ name _; do cases "$name"; done <"$LOGS/all.list" | wc -l)
+	share=$((duration / count > 10 ? duration / count : 10))
 	rounds=$(((share + 59) / 60))
 	environment=("MEMFD_OPS_SECONDS=$((share / rounds))" ${SEED:+"MEMFD_OPS_SEED=$SEED"})
 fi
