@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The project's commands; "make help" lists them. The work is done by the scripts
-# in tools/memfd_ops/lab/.
+# The project's commands; "make help" lists them. The scripts in tools/memfd_ops/lab/ do
+# the work.
 
 LAB := tools/memfd_ops/lab
 
 export ACCEL BASE_CONFIG FILES IOMMU J KDIR MEM ROWS SAN SEED T TIMEOUT
-# Exactly what was typed: make would expand the $ in it.
+# As the user typed it: make would expand a $ in it.
 export LAB_CMD := $(value CMD)
 
 help:

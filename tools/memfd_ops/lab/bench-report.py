@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# bench-report.py DIRECTORY IOMMU:CONFIG=FILE...: from what memfd-ops-bench has printed,
+# bench-report.py DIRECTORY IOMMU:CONFIG=FILE...: convert the output of memfd-ops-bench,
 # with this IOMMU and CONFIG_MEMFD_OPS on or off, to DIRECTORY's results.json, to data
-# for bench.gnuplot, and to tables on the standard output. Exits with 1 if a limit is
-# missed that must be held, or was not measured though all rows were asked for.
+# for bench.gnuplot, and to tables on the standard output. Exits with 1 if a "must" limit
+# is missed, or was not measured although all rows should have been.
 #
-# bench-report.py compare FILE FILE: how far are two results.json apart? Exits with 1 if
-# any two numbers are more than 1 % apart.
+# bench-report.py compare FILE FILE: compare two results.json. Exits with 1 if any two
+# numbers differ by more than 1 %.
 
 import json
 import os
@@ -31,7 +31,7 @@ def number(text):
 
 
 def read(boot, path):
-    """The results of one boot. Whatever else is in there is an error."""
+    """The results of one boot. Any other line is an error."""
     iommu, config = boot.split(":")
     results = []
     with open(path, encoding="ascii") as file:
@@ -39,9 +39,9 @@ def read(boot, path):
             fields = line.rstrip("\n").split("\t")
             if len(fields) < 6:
                 sys.exit(f"{path}: {line.rstrip()}")
-            row, what, who, folio, layout, value = fields[:6]
-            who, _, way = who.partition("floor-")
-            result = {"row": int(row), "what": what, "who": who or "floor",
+            row, what, interface, folio, layout, value = fields[:6]
+            interface, _, way = interface.partition("floor-")
+            result = {"row": int(row), "what": what, "interface": interface or "floor",
                       "folio": folio, "layout": layout, "config": config,
                       "iommu": iommu,
                       "insns_per_page": None if value == "-" else float(value)}
@@ -55,14 +55,14 @@ def read(boot, path):
 
 
 class Results:
-    """Those with one IOMMU."""
+    """The results with one IOMMU."""
 
     def __init__(self, results, iommu):
         self.all = [r for r in results if r["iommu"] == iommu]
         self.iommu = iommu
 
     def find(self, column=None, **keys):
-        """What has these keys; config is "on" where there is such a boot."""
+        """The results with these keys; config is "on" where there is such a boot."""
         if column:
             keys["folio"], keys["layout"] = column
         if "config" not in keys:
@@ -76,36 +76,36 @@ class Results:
         return min(values, default=None)
 
     def floor(self, what, column):
-        return self.least(column, who="floor", what=what)
+        return self.least(column, interface="floor", what=what)
 
     def base(self, r):
-        """What a result is compared with in the table: see BASES."""
+        """The base of a result in the table: see BASES."""
         column = (r["folio"], r["layout"])
         same = {"row": r["row"], "what": r["what"]}
         if r["row"] in (1, 2):
             return self.floor(r["what"], column)
         if r["row"] == 3:
-            return self.least(column, who="none", ptes=r["ptes"], **same)
+            return self.least(column, interface="none", ptes=r["ptes"], **same)
         if r["row"] == 4:
-            return self.least(column, who="none", **same)
+            return self.least(column, interface="none", **same)
         if r["row"] == 5:
-            return self.least(column, row=5, what="map dense", who=r["who"])
+            return self.least(column, row=5, what="map dense", interface=r["interface"])
         if r["row"] == 6:
-            return self.least(column, who=r["who"], windows=r["windows"], consumers=1,
-                              **same)
+            return self.least(column, interface=r["interface"], windows=r["windows"],
+                              consumers=1, **same)
         if r["row"] == 7:
-            return self.least(column, who=r["who"], mib=64, **same)
+            return self.least(column, interface=r["interface"], mib=64, **same)
         if r["row"] == 8:
             return self.least(column, config="off", **same)
         if r["row"] == 9:
-            return self.least(FRESH, who="guest_memfd", **same)
+            return self.least(FRESH, interface="guest_memfd", **same)
         return None
 
 
 BASES = """\
-Instructions per 4 KiB page, and how many times as much that is as, in rows
+Instructions per 4 KiB page, and the ratio to, in rows
   1, 2  the floor: the cheapest of the ways to make the bare calls
-  3, 4  the same with a file that nobody has mapped
+  3, 4  the same with an unmapped file
   5     16 MiB in one piece
   6     one consumer
   7     64 MiB
@@ -138,22 +138,22 @@ def cells(results, r):
 
 
 def table(results):
-    lines = {}  # by what and who, in the order of what
+    lines = {}  # by what and interface, in the order of what
     for r in results.find():
         what = lines.setdefault((r["row"], label(r)), {})
-        who = f"{r['who']}-{r['way']}" if "way" in r else r["who"]
-        what.setdefault(who, {})[r["folio"], r["layout"]] = r
+        interface = f"{r['interface']}-{r['way']}" if "way" in r else r["interface"]
+        what.setdefault(interface, {})[r["folio"], r["layout"]] = r
     print(f"With IOMMU={results.iommu}:\n")
-    print(f"{'row':<4}{'what':<32}{'who':<12}" +
+    print(f"{'row':<4}{'what':<32}{'interface':<12}" +
           "".join(f"{NAMES[column]:>18}" for column in COLUMNS))
     last = None
     for (row, what), peers in sorted(lines.items(), key=lambda item: item[0][0]):
         if row != last:
             print()
         last = row
-        for who, columns in peers.items():
+        for interface, columns in peers.items():
             text = "".join(cells(results, columns.get(column)) for column in COLUMNS)
-            print(f"{row:<4}{what:<32}{who:<12}{text.rstrip()}")
+            print(f"{row:<4}{what:<32}{interface:<12}{text.rstrip()}")
     print()
 
 
@@ -181,10 +181,10 @@ class Limits:
         print(f"{row:<4}{kind:<6}{text:<52}{limit:>8g}{have:>9.3f}  {verdict}")
 
     def ours(self, column, **keys):
-        return [r for r in self.results.find(column, **keys) if r["who"] in OURS]
+        return [r for r in self.results.find(column, **keys) if r["interface"] in OURS]
 
     def ratios(self, column, base=None, **keys):
-        """To @base, or to what the table compares with."""
+        """To @base, or to the base in the table."""
         for r in self.ours(column, **keys):
             by = base or self.results.base(r)
             yield r["insns_per_page"] / by if by else None
@@ -202,7 +202,7 @@ def limits_map(limits):
                 limits.check(row, "must", f"{name}: instructions per 4 KiB", must,
                              limits.values(column, row=row))
             else:
-                peer = limits.results.least(column, row=row, who="iommufd-pin")
+                peer = limits.results.least(column, row=row, interface="iommufd-pin")
                 limits.check(row, "must", f"{name} / iommufd by address", must,
                              limits.ratios(column, peer, row=row))
             limits.check(row, "aim", f"{name} / floor", aim,
@@ -232,7 +232,7 @@ def limits_sizes(limits):
             limits.check(7, "must", f"{what}, {NAMES[column]}: to {largest} MiB / 64 MiB",
                          1.1, limits.ratios(column, row=7, what=what))
         # Row 7's windows are in a file as large as the largest, row 2's fills its own.
-        whole = results.least(column, row=2, who="iommufd")
+        whole = results.least(column, row=2, interface="iommufd")
         if whole and largest:
             limits.check(7, "aim", f"unmap, {NAMES[column]}: 64 of {largest} MiB / row 2",
                          1.1, limits.ratios(column, whole, row=7, what="unmap", mib=64))
@@ -242,7 +242,7 @@ def limits_alone(limits):
     results = limits.results
     alone = results.find(row=8, config="on")
     if not alone:
-        limits.check(8, "must", "nobody follows", 1.005, [])
+        limits.check(8, "must", "not followed", 1.005, [])
     for r in alone:
         base = results.base(r)
         name = f"{r['what']}, {NAMES[r['folio'], r['layout']]}"
@@ -258,7 +258,8 @@ def limits_guest(limits):
             ("fault, old page", HUGE, .01, None)):
         limits.check(9, "must", f"{what}, {NAMES[column]} / guest_memfd", limit,
                      [r["insns_per_page"] / limits.results.base(r) for r in
-                      limits.results.find(column, row=9, who="kvm", what=what)], excuse)
+                      limits.results.find(column, row=9, interface="kvm", what=what)],
+                     excuse)
 
 
 def limits_held(limits):
@@ -285,9 +286,9 @@ def write_curves(results, directory):
     """For each curve of bench.gnuplot its points, in DIRECTORY."""
     curves = {}
     for r in results.find(row=7, what="map"):
-        curves.setdefault(f"map-{r['folio']}-{r['who']}", []).append(
+        curves.setdefault(f"map-{r['folio']}-{r['interface']}", []).append(
             (r["mib"], r["insns_per_page"]))
-    for r in results.find(row=6, who="iommufd"):
+    for r in results.find(row=6, interface="iommufd"):
         curves.setdefault(f"{r['what']}-{r['windows']}", []).append(
             (r["consumers"], r["insns_per_page"]))
     for name, points in curves.items():
@@ -314,17 +315,17 @@ def main(directory, *boots):
     if results.find(config="on") and results.iommu == "intel":
         missed = check_limits(results)
         if missed:
-            print(f"bench: {missed} limit(s) missed that must be held")
+            print(f"bench: {missed} \"must\" limit(s) missed")
             sys.exit(1)
     print("bench: PASS")
 
 
 def numbers(path):
-    """What was measured, by all else that tells results apart."""
-    tells = ("row", "what", "who", "way", "folio", "layout", "config", "iommu", "ptes",
-             "consumers", "windows", "mib")
+    """The measured numbers, by the keys that identify them."""
+    keys = ("row", "what", "interface", "way", "folio", "layout", "config", "iommu",
+            "ptes", "consumers", "windows", "mib")
     with open(path, encoding="ascii") as file:
-        return {tuple(r.get(key) for key in tells): r["insns_per_page"]
+        return {tuple(r.get(key) for key in keys): r["insns_per_page"]
                 for r in json.load(file) if r["insns_per_page"]}
 
 
@@ -334,7 +335,7 @@ def compare(one, two):
              if key not in two or abs(one[key] / two[key] - 1) > .01]
     for key, a, b in apart:
         print(*(part for part in key if part is not None), a, b)
-    print(f"{len(one)} numbers, {len(apart)} of them more than 1 % apart")
+    print(f"{len(one)} numbers, {len(apart)} of them differ by more than 1 %")
     sys.exit(bool(apart) or one.keys() != two.keys())
 
 

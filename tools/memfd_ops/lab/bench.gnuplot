@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# gnuplot -e "dir = 'DIRECTORY'" bench.gnuplot: the growth curves, from what
-# bench-report.py left in the directory, to growth.svg there.
+# gnuplot -e "dir = 'DIRECTORY'" bench.gnuplot: draw the growth curves, from the data that
+# bench-report.py left in the directory, as growth.svg there.
 
 set terminal svg size 960,720 font "sans-serif,13" background rgb "white"
 set output dir . "/growth.svg"

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Measure what it costs to follow a memfd, and not to, in guests whose clock counts
-# instructions: on the demo kernel, and on one without CONFIG_MEMFD_OPS what does not
-# need it; and then rows 1 to 3 with virtio-iommu. BASE_CONFIG=off: without
-# CONFIG_MEMFD_OPS alone. ROWS=: these rows alone.
+# Measure the cost of following a memfd, and of not following it, in guests whose clock
+# counts instructions: on the demo kernel; on one without CONFIG_MEMFD_OPS, as far as the
+# rows do not need it; and rows 1 to 3 with virtio-iommu. BASE_CONFIG=off: only without
+# CONFIG_MEMFD_OPS. ROWS=: only these rows.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -13,12 +13,12 @@ on)	boots=(on off) ;;
 off)	boots=(off) ;;
 *) die "BASE_CONFIG=$BASE_CONFIG: on or off" ;;
 esac
-[ "${IOMMU:=intel}" != none ] || die "there is nothing to measure with IOMMU=none"
+[ "${IOMMU:=intel}" != none ] || die "IOMMU=none: bench needs an IOMMU"
 if [ "$IOMMU" = intel ] && [ "${boots[0]}" = on ]; then
 	boots+=(virtio)
 fi
 
-# With 11 GiB there is room for windows of 8 GiB.
+# Windows of 8 GiB need 11 GiB.
 if [ -z "${MEM:-}" ]; then
 	available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 	MEM=$([ "$available" -gt $((14 << 20)) ] && echo 11G || echo 6G)

@@ -36,18 +36,18 @@ echo "set -- ${*@Q}" >"$work/add/lab/arguments"
 cp "$OUT/$kind/initrd" "$work/initrd"
 (cd "$work/add" && find . | cpio -o -H newc -R 0:0 --quiet) >>"$work/initrd"
 
-# With a thread for each CPU, QEMU 7.2's TCG now and then runs half of a text patch
-# (KVM flips static keys with the first and the last VM), or walks a host address
-# through a guest's nested page tables: nothing for KVM, but real concurrency.
+# mttcg has a thread for each CPU, and real concurrency. But QEMU 7.2 then sometimes runs
+# a half-written text patch (KVM toggles static keys with the first and the last VM), or
+# walks a host address through a guest's nested page tables: KVM needs a single thread.
 cpus=(-smp 2 -cpu max)
 last_cpu=1
 case ${ACCEL:=tcg} in
 tcg)	accel=tcg,thread=single ;;
 mttcg)	accel=tcg,thread=multi ;;
 icount)	accel=tcg,thread=single
-	# Time is the number of instructions, in ns, and idle time is skipped; date and
-	# random numbers are the same each time. What a string instruction moves counts
-	# one by one: words then, rather than bytes.
+	# The clock counts instructions, in ns, and skips idle time. Date and random
+	# numbers are the same in each boot. Each element that a string instruction moves
+	# counts: without erms and fsrm the kernel moves words rather than bytes.
 	cpus=(-smp 1 -cpu "max,erms=off,fsrm=off" -icount "shift=0,sleep=off"
 		-rtc "base=2024-01-01,clock=vm" -seed 1)
 	last_cpu=0 ;;
@@ -55,34 +55,34 @@ kvm)	accel=kvm ;;
 *) die "ACCEL=$ACCEL: tcg, mttcg, icount or kvm" ;;
 esac
 
-# The disk of an NVMe controller, which no driver but memfd-ops-nvme is for.
+# The disk of an NVMe controller, for memfd-ops-nvme: the kernel has no driver for it.
 truncate -s 64M "$work/disk"
 
-# Whether timer interrupts come is not tested: on a busy machine they come late.
+# Do not let the kernel test its timer interrupts: on a busy machine they come late.
 append="no_timer_check "
 memory=(-m "${MEM:=2G}")
 case $kind in
 check|kcsan)
-	# For the tests of what moves pages, and of where pages may not be: memory that
-	# must stay movable; and a second node, without a CPU, some of whose memory is
-	# for CMA. What is free is poisoned, and looked at when it is used again.
+	# For the tests of migration, and of pages that must not be pinned: memory in
+	# ZONE_MOVABLE, and a second node without CPUs, part of which is CMA. The page
+	# allocator poisons free pages, and checks the poison before it hands them out.
 	append+="movablecore=768M numa_cma=1:128M page_poison=1 "
 	second=$((512 << 20))
 	first=$(($(numfmt --from=iec "$MEM") - second))
 	memory+=(-object "memory-backend-ram,id=node0,size=$first"
 		-object "memory-backend-ram,id=node1,size=$second"
 		-numa "node,memdev=node0,cpus=0-$last_cpu" -numa "node,memdev=node1") ;;
-regress) # Nodes to migrate between; disks to swap and make filesystems on.
+regress) # Nodes to migrate between; disks for swap and for filesystems.
 	append+="numa=fake=2 ramdisk_size=262144 " ;;
 esac
 
-# The IOMMU comes before the devices that it translates for.
+# The IOMMU precedes the devices whose DMA it translates.
 case ${IOMMU:=intel} in
 intel)	machine=q35,kernel-irqchip=split
 	iommu=(-device 'intel-iommu,intremap=on,aw-bits=48') ;;
 virtio)	machine=q35
 	iommu=(-device virtio-iommu-pci)
-	# It has no interrupt remapping, which VFIO and iommufd insist on.
+	# VFIO and iommufd require interrupt remapping, which it lacks.
 	append+="vfio_iommu_type1.allow_unsafe_interrupts=1"
 	append+=" iommufd.allow_unsafe_interrupts=1" ;;
 amd)	machine=q35,kernel-irqchip=split

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh demo|check|kcsan|off|regress: the tree, that kernel and its initramfs. check
-# and kcsan are the debug kernels, with one sanitizer or the other; off is demo without
-# what is ours, for make bench. regress has none of our programs; and nothing of ours
-# at all with LAB_BASE=1.
-# build.sh lint: the tree, and what is needed to compile our files alone.
+# build.sh demo|check|kcsan|off|regress: build the tree, that kernel and its initramfs.
+# check and kcsan are the debug kernels, each with its sanitizer; off is demo without
+# CONFIG_MEMFD_OPS, for make bench. regress has none of our programs, and with LAB_BASE=1
+# none of our files and patches either.
+# build.sh lint: prepare the tree to compile our files alone.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -22,7 +22,9 @@ unpack() {
 	mv "$tmp" "$TREE"
 }
 
-# Anew when a fragment or any Kconfig file of the tree is newer than the result.
+# Again if a fragment or any Kconfig file of the tree is newer than the result. Not by
+# merge_config.sh: it runs make without kmake's environment, and only prints the options
+# that have no effect, so that it would replace the "cat" below and nothing else.
 configure() {
 	local fragments=("$LAB/demo.config") config=$kout/.config refused
 
@@ -50,7 +52,7 @@ configure() {
 	fi
 }
 
-# Programs for the guest, static, against the headers of our tree.
+# Static programs for the guest, with the headers of our tree.
 user_programs() {
 	local headers="-isystem $kout/usr/include"
 
@@ -66,8 +68,8 @@ user_programs() {
 		sed -n 's/^memfd_ops://p' >"$root/selftests/list"
 }
 
-# Of Linux's own KVM selftests, those that are about guest_memfd and memslots: as they
-# are, and linked again, with a memfd wherever they create a guest_memfd.
+# Linux's own KVM selftests of guest_memfd and memslots: unchanged, and once more with
+# a memfd in place of each guest_memfd.
 kvm_selftests() {
 	local headers="-isystem $kout/usr/include" out=$OUT/user/kvm test
 	local tests=(guest_memfd_test pre_fault_memory_test set_memory_region_test
@@ -99,7 +101,7 @@ kvm_selftests() {
 	END
 }
 
-# A copy of what the base's own selftests need of its tree, with our mends.
+# Copy those parts of the tree that the base's own selftests need, and mend them.
 mend_selftests() {
 	local mends=$LAB/regress-selftests.patch
 
@@ -113,8 +115,8 @@ mend_selftests() {
 	touch "$1/mended"
 }
 
-# Those that make regress runs, static, in $OUT/selftests; and Debian's stress-ng, with
-# its libraries beside it.
+# The selftests that make regress runs, static, in $OUT/selftests; and Debian's stress-ng
+# with its libraries.
 base_selftests() {
 	local headers="-isystem $kout/usr/include" mended=$OUT/mended suite
 
@@ -141,7 +143,7 @@ initramfs() {
 	for applet in $(busybox --list-full); do
 		ln -s /bin/busybox "$root/$applet"
 	done
-	# Its list names itself too.
+	# The list of applets has busybox itself too.
 	cp --remove-destination /bin/busybox "$root/bin"
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"

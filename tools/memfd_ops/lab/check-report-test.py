@@ -29,7 +29,7 @@ def kvm(status, text=""):
     return "kselftest kvm/guest_memfd_test", status, text
 
 
-# What is wrong, the sections of the output, and the numbers of "passed failed skipped".
+# The fault, the sections of the output, and the numbers of "passed failed skipped".
 CASES = (
     ("", [SUITE, test(0, "1..2", "# x", "ok 1 a", "ok 2 b")], "4 0 0"),
     ("", [SUITE, test(0, "1..2", "ok 1 a", f"ok 2 b # SKIP {WHY}")], "3 0 1"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Sourced by the lab's scripts: where things are, how long steps show that they
-# progress, and what in a kernel log is a complaint.
+# The lab's scripts source this: paths, the progress of long steps, and the complaints in
+# a kernel log.
 
 set -euo pipefail
 
@@ -10,8 +10,8 @@ LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(cd "$LAB/../../.." && pwd)
 
 if [ -n "${LAB_BASE:-}" ]; then
-	# For make regress: the tree as it is unpacked. It and its kernel lie beside each
-	# other as ours do, so that ccache knows what both have in common.
+	# For make regress: the unpatched tree. Its kernel has the same place relative to
+	# it as ours, so that ccache finds the objects that both have in common.
 	TREE=$TOP/build/base/linux-6.12
 	OUT=$TOP/build/base
 elif [ -n "${KDIR:-}" ]; then
@@ -23,18 +23,18 @@ else
 fi
 LOGS=$OUT/logs
 
-# Our caller's make must not hand its options and jobserver to the kernel's, and
-# a kernel developer's environment must not leak into the lab's builds.
+# Neither the options and the jobserver of the make that called us, nor a kernel
+# developer's environment, may leak into the lab's builds.
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES KBUILD_OUTPUT ARCH CROSS_COMPILE
 export LC_ALL=C
 
-# Messages go to stderr: the standard output belongs to what runs in the guest.
+# Messages go to stderr: the standard output is that of the guest.
 say() { echo "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
 
 is_debug_kernel() { [[ $1 = check || $1 = kcsan ]]; }
 
-# One user of build/ at a time. The lock goes with the processes that hold it.
+# One user of build/ at a time. The lock lasts as long as the processes that have it.
 lock() {
 	[ -z "${LAB_LOCKED:-}" ] || return 0
 	mkdir -p "$LOGS"
@@ -46,14 +46,14 @@ lock() {
 	export LAB_LOCKED=1
 }
 
-# phase NAME COMMAND...: run it quietly, with a sign of life every 15 s. The log
-# is $LOGS/NAME.log; its end is shown when the command fails.
+# phase NAME COMMAND...: run it quietly, with a sign of life every 15 s. The log is
+# $LOGS/NAME.log; show its end if the command fails.
 phase() {
 	local name=$1 log=$LOGS/$1.log start=$SECONDS compiled=0 next line status
 
 	shift
 	next=$((start + 15))
-	# Not "|| status=$?": that would switch off -e inside the command as well.
+	# Not "|| status=$?", which would switch off -e inside the command as well.
 	set +e
 	(set -e; "$@") 2>&1 </dev/null | while :; do
 		IFS= read -r -t 5 line
@@ -79,8 +79,7 @@ phase() {
 	say "$name: $((SECONDS - start)) s"
 }
 
-# The functions of our files, and those that our patches add: what begins a line and
-# is no declaration of a variable.
+# The functions that our files and patches add: their definitions begin a line.
 our_functions() {
 	{
 		(cd "$TOP" && our_files | grep '\.[ch]$' | grep -v '^tools/' | xargs cat)
@@ -88,9 +87,9 @@ our_functions() {
 	} | sed -nE 's/^[a-z][a-zA-Z0-9_ *]*[ *]([a-z0-9_]+)\(.*/\1/p' | sort -u
 }
 
-# The first lines of KCSAN's reports in a kernel log, as grep -n prints them, where of
-# either side one of the three innermost functions is ours. What is called from there
-# may be inline, or a helper that knows nothing of who else has the data.
+# The first lines, as grep -n prints them, of those of KCSAN's reports in a kernel log
+# where one of the three innermost functions of either side is ours. The innermost may be
+# an inline function or a helper, which does not know the other users of the data.
 our_races() {
 	awk -f "$LAB/races.awk" <(our_functions) "$1"
 }
@@ -128,8 +127,8 @@ our_patches() {
 		"$TOP/patches/linux-6.12/series"
 }
 
-# kmake KIND TARGET...: the kernel's make, for that one of our kernels. Nothing that
-# changes from build to build goes into the objects, so that ccache finds them again.
+# kmake KIND TARGET...: the kernel's make, for that kernel. Times and names that change
+# from build to build stay out of the objects, so that ccache finds them again.
 kmake() {
 	local kind=$1
 

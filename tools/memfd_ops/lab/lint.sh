@@ -26,7 +26,7 @@ check() {
 	fi
 }
 
-# The tree has them all, so that includes and paths are right.
+# In the tree, so that includes and paths are right.
 cd "$TREE"
 mapfile -t files < <(our_files | grep -E '(\.[chS]|\.rst|\.sh|/Makefile|/Kconfig)$')
 mapfile -t kernel < <(printf '%s\n' "${files[@]}" | grep -v -e '^tools/' -e '^include/trace/')
@@ -47,12 +47,12 @@ check checkpatch-kernel "${checkpatch[@]}" --ignore MACRO_ARG_REUSE \
 # Tracepoints have a style of their own.
 check checkpatch-trace "${checkpatch[@]}" \
 	--ignore OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT -f "${trace[@]}"
-# What the first four ask for instead exists in the kernel alone; the harness's
-# ASSERT_ and EXPECT_ are more than one statement, so that braces are necessary.
+# The first four ask for macros that only the kernel has. The harness's ASSERT_ and
+# EXPECT_ are more than one statement, and so need braces.
 check checkpatch-tools "${checkpatch[@]}" \
 	--ignore ARRAY_SIZE,PREFER_DEFINED_ATTRIBUTE_MACRO,STRCPY,VOLATILE,BRACES \
-	-f "${tools[@]}" "$TOP/Makefile" "$TOP/.ci/run" "$LAB"/*.sh "$LAB"/guest/* "$LAB"/*.c
-# A patch is signed off by who sends it; and one Kconfig file may well name another.
+	-f "${tools[@]}" "$TOP/Makefile" "$TOP/.ci/run" "$LAB"/*.sh "$LAB"/guest/*.sh "$LAB"/*.c "$LAB"/*.pl
+# Users sign off the patches that they send. One Kconfig file may name another.
 check checkpatch-patches "${checkpatch[@]}" \
 	--ignore MISSING_SIGN_OFF,EMBEDDED_FILENAME "${patches[@]}"
 check kernel-doc perl scripts/kernel-doc -none -Wall "${code[@]}"

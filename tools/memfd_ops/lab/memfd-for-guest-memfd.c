@@ -50,7 +50,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	return __real_ioctl(fd, request, arg);
 }
 
-/* A test that passed without having met a memfd has tested nothing. */
+/* A test that passes without a memfd tests nothing of ours. */
 static void at_exit(int status, void *unused)
 {
 	if (status || replaced)

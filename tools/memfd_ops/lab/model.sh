@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Check the model, Documentation/mm/memfd_ops/memfd_ops.pml: spin must find nothing wrong when it
-# has seen all of it, no part of it may be out of reach, and each mistake in its list
-# must break the invariant that the list names.
+# Check the model, Documentation/mm/memfd_ops/memfd_ops.pml: spin must visit all of its
+# states and find no error, reach every line, and find for each mistake in the model's list that it
+# breaks the invariant next to it.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -15,8 +15,9 @@ pml=$(basename "$model")
 work=$OUT/model
 failed=0
 
-# verify MISTAKE GCC-OPTION PAN-OPTION: what the verifier says is left in $work/out.
-# -m and MEMLIM are more than is needed: a search that gets there is not complete.
+# verify MISTAKE GCC-OPTION PAN-OPTION: leave the verifier's output in $work/out. The
+# limits of -m and MEMLIM are larger than necessary: a search that reaches one is
+# incomplete.
 verify() (
 	rm -rf "$work"
 	mkdir -p "$work"
@@ -27,7 +28,7 @@ verify() (
 	./pan -m4000000 "$3" | tee out
 )
 
-# The invariant that was broken, or else what the verifier says; nothing if all is well.
+# Print the broken invariant, or else the verifier's error; nothing if all is well.
 broken() {
 	local invariant
 
@@ -37,7 +38,7 @@ broken() {
 		grep -m 1 -E '^pan:[0-9]|^error|not completed' "$work/out" || true
 }
 
-# The lines that no process comes to, other than those that are there for a mistake.
+# The lines that no process reaches, except those that only a mistake runs.
 unreached() {
 	local line
 
@@ -75,7 +76,7 @@ if [ -n "$wrong" ]; then
 else
 	wrong=$(unreached)
 	if [ -n "$wrong" ]; then
-		verdict='FAILED: nobody comes to the lines below'
+		verdict='FAILED: no process reaches the lines below'
 		failed=1
 	fi
 fi

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin of QEMU: which instructions of the guest are executed, and how often, from
- * one read of the time stamp counter by a program in it to the next, which is how
- * memfd-ops-bench measures. For each such part that is long enough it writes, to the
- * file of out=, a line with the sum, and one for each block of translated code: its
- * address, and the number of instructions.
+ * A plugin of QEMU that counts the guest's instructions by address, from one read of the
+ * time stamp counter in user space to the next: memfd-ops-bench measures in this way. For
+ * each such part that is long enough, it writes to the file of out= a line with the sum,
+ * and a line for each block of translated code: its address, and the number of
+ * instructions.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,12 +15,12 @@
 
 #define PUBLIC		__attribute__((visibility("default")))
 
-/* Shorter parts are of no interest. */
+/* Shorter parts measure nothing. */
 #define LEAST		8000
 
 PUBLIC int qemu_plugin_version = 1;
 
-/* A block may be translated more than once, and then is here as often. */
+/* QEMU may translate a block more than once: the list has it as often. */
 static struct block {
 	struct block *next;
 	uint64_t address, count, before;

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# profile.py SYSTEM.MAP FILE: by function, the instructions of each part that profile.c
-# has written to FILE. Parts that follow each other, and are of the same size within 1 %,
-# are taken together.
+# profile.py SYSTEM.MAP FILE: print, by function, the instructions of each part in FILE,
+# which profile.c wrote. Consecutive parts whose sizes differ by 1 % at most are averaged.
 
 import bisect
 import sys

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Where the instructions go that make bench counts, by function of the kernel: those of
-# ROWS=, which takes some of them.
+# Attribute the instructions that make bench counts to the kernel's functions, for the
+# rows that ROWS= names.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -17,10 +17,9 @@ rm -rf "$profile"
 mkdir -p "$profile"
 gcc -shared -fPIC -O2 -Wall -o "$profile/plugin.so" "$LAB/profile.c"
 
-# What make bench would have, and then what is below it.
 ACCEL=icount MEM=${MEM:-6G} QEMU_PLUGIN=$profile/plugin.so,out=$profile/parts \
 	"$LAB/boot.sh" demo "$log" 1800 bench "iommu_memfd_bench mdma" "${rows[@]}" ||
 	die "it failed; the kernel's log: $log"
 ! complaints "$log" >&2 || die "the kernel complained; its log: $log"
 "$LAB/profile.py" "$OUT/demo/System.map" "$profile/parts" >"$profile/profile.txt"
-say "by function, in the order of what is measured: $profile/profile.txt"
+say "by function, in the order of the measurements: $profile/profile.txt"

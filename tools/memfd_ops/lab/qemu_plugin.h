@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What profile.c uses of version 1 of QEMU's interface for plugins, whose header comes
- * with QEMU's source alone
+ * The part of QEMU's plugin interface, version 1, that profile.c uses: Debian does not
+ * package the header.
  */
 #ifndef QEMU_PLUGIN_H
 #define QEMU_PLUGIN_H
@@ -15,8 +15,8 @@ struct qemu_info;
 struct qemu_plugin_tb;		/* a translated block of the guest's code */
 struct qemu_plugin_insn;
 
-enum { INLINE_ADD_U64 };	/* what is done when a block is executed */
-enum { CB_NO_REGS };		/* what a callback looks at */
+enum { INLINE_ADD_U64 };	/* when a block runs */
+enum { CB_NO_REGS };		/* a callback's access to registers */
 
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# awk -f races.awk FUNCTIONS LOG: for each of KCSAN's reports of a data race in a kernel
-# log, its first line, with its number, if one of the three innermost functions on
-# either side is in the list FUNCTIONS.
+# awk -f races.awk FUNCTIONS LOG: print the first line, with its number, of each of KCSAN's
+# reports in a kernel log where one of the three innermost functions on either side is in
+# the list FUNCTIONS.
 
 FNR == NR {
 	ours[$1] = 1

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# regress-report.py [--again] DIR: compare test by test what guest/regress.sh printed,
-# given the commands in DIR/list, on the base kernel, in DIR/base.1, base.2 and so on,
-# and on ours, in DIR/ours.1 and so on. In the first are all commands, in the rest those
-# that were run again. With --again, just name those whose results are not all the same.
+# regress-report.py [--again] DIR: compare, test by test, the output of guest/regress.sh
+# for the commands in DIR/list on the base kernel (DIR/base.1, base.2 and so on) with that
+# on ours (DIR/ours.1 and so on). The first has all commands, the others those that ran
+# again. With --again, only list the commands whose results differ.
 
 """A test passed, failed, was skipped, or is missing though its program ran."""
 
@@ -54,14 +54,14 @@ def uffd(text):
 
 
 def khugepaged(text):
-    """It has no words for its results but their colours."""
+    """Only the colours of its output tell the results apart."""
     for name, block in blocks(KHUGEPAGED, text):
         red, yellow = "\033[31m" in block, "\033[33m" in block
         yield name, "fail" if red else "skip" if yellow else "pass"
 
 
 def results(text):
-    """What a program's output says of each of its tests, by name."""
+    """The result of each test in a program's output, by name."""
     found = {}
     for parse in (tap, uffd, khugepaged):
         counts = collections.Counter()

@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Run the base's own selftests, the very same programs, on a kernel of the base as it is
-# and on one with what is ours, and compare test by test. Programs with a difference are
-# run again on both, twice, and the report shows every result. What passed on the base
-# each time must have passed on ours each time. T= names the lines of regress.tests to
-# run, as a shell pattern.
+# Run the base's own selftests, the same binaries, on an unpatched kernel and on one with
+# our patches and files, and compare test by test. Programs with a difference run twice
+# more on both kernels, and the report shows every result. A test that passes on the base
+# each time must pass on ours each time. T= selects lines of regress.tests, as a shell
+# pattern.
 
 . "$(dirname "$0")/lib.sh"
 
-[ -z "${KDIR:-}" ] || die "KDIR: the comparison is with Debian's tree, as it is"
+[ -z "${KDIR:-}" ] || die "KDIR: the comparison is with Debian's unpatched tree"
 
 "$LAB/setup.sh"
 "$LAB/setup.sh" libcap-dev libnuma-dev liburing-dev libfuse-dev stress-ng
@@ -19,8 +19,8 @@ LAB_BASE=1 "$LAB/build.sh" regress
 results=$OUT/regress-results
 selftests=$TOP/build/base/selftests
 
-# run_guest base|ours ROUND PART ACCEL: the commands in $results/PART/list. Without an
-# IOMMU: the tests of iommufd need theirs to be the first.
+# run_guest base|ours ROUND PART ACCEL: the commands in $results/PART/list. The guest has
+# no IOMMU: iommufd's tests need their mock IOMMU to be the first.
 run_guest() {
 	local run=$1.$2 part=$3 suite base='' status=0
 	local log=$LOGS/regress-$run-$part-console.log files=("$results/$part/list")
@@ -33,13 +33,13 @@ run_guest() {
 	LAB_BASE=$base ACCEL=${ACCEL:-$4} IOMMU=none MEM=${MEM:-4G} FILES="${files[*]@Q}" \
 		"$LAB/boot.sh" regress "$log" 3600 regress >>"$results/$run" || status=$?
 	[ "$status" -eq 0 ] || say "$run, $part: the guest ended with status $status"
-	# Without what is different each time.
+	# Without the parts that differ in each boot.
 	complaints "$log" | sed -E 's/^[0-9]+:\[ *[0-9.]+\] //; s/\b(CPU|PID): [0-9]+ ?//g' \
 		>>"$results/complaints.$1" || true
 }
 
-# run_round N: the commands of $results/again on both kernels. Those of kvm have a guest
-# of their own: see boot.sh for why.
+# run_round N: the commands of $results/again on both kernels. Those of kvm run in a
+# guest of their own: boot.sh gives the reason.
 run_round() {
 	local kernel
 
@@ -58,7 +58,7 @@ rm -rf "$results"
 mkdir -p "$results"/{plain,kvm}
 : | tee "$results"/complaints.{base,ours}
 while read -r line; do
-	# shellcheck disable=SC2053 # a pattern it is
+	# shellcheck disable=SC2053 # a pattern
 	[[ $line != ${T:-*} ]] || echo "$line"
 done < <(sed -e '/^#/d' -e '/^$/d' "$LAB/regress.tests") >"$results/list"
 [ -s "$results/list" ] || die "T=$T: no such line in regress.tests"
@@ -77,7 +77,7 @@ failed=0
 	printf '\nThe configurations differ in:\n'
 	diff "$TOP/build/base/regress/.config" "$OUT/regress/.config" | grep '^[<>] CONFIG' || true
 	for kernel in base ours; do
-		printf '\nThe kernel complained, %s:\n' $kernel
+		printf '\nComplaints of the kernel, %s:\n' $kernel
 		sort "$results/complaints.$kernel" | uniq -c
 	done
 } >>"$results/report.txt"
@@ -85,9 +85,9 @@ cat "$results/report.txt"
 
 new=$(comm -13 <(sort -u "$results/complaints.base") <(sort -u "$results/complaints.ours"))
 if [ -n "$new" ]; then
-	printf '\nOnly ours complained of:\n%s\n' "$new"
+	printf '\nComplaints of ours only:\n%s\n' "$new"
 	failed=1
 fi
-say "this report, and what the tests printed, is in $results"
+say "this report and the output of the tests: $results"
 [ $failed -eq 0 ] || { echo 'regress: FAIL'; exit 1; }
 echo 'regress: PASS'

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# run.sh demo|run|shell: the demo kernel with the demo, with $LAB_CMD, or with you.
+# run.sh demo|run|shell: boot the demo kernel, and run the demo, $LAB_CMD, or a shell.
 
 . "$(dirname "$0")/lib.sh"
 
-[ "$1" != run ] || [ -n "${LAB_CMD:-}" ] || die "which command? CMD='...'"
+[ "$1" != run ] || [ -n "${LAB_CMD:-}" ] || die "CMD='...': the command to run is missing"
 "$LAB/setup.sh"
 "$LAB/build.sh" demo
 

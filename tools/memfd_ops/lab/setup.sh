@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# setup.sh [PACKAGE...]: install those that are missing of these packages, or of
-# those that it takes to build kernels and boot them.
+# setup.sh [PACKAGE...]: install those of these packages that are missing. By default:
+# the packages that building and booting kernels takes.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +12,7 @@ packages=(
 	kmod rsync patch xz-utils cpio		# the tree and the initramfs
 	busybox-static				# the guest's user space
 	qemu-system-x86				# the machine
-	ccache					# a second build in a fraction of the time
+	ccache					# makes a second build fast
 	sparse shellcheck			# make lint
 )
 
@@ -22,7 +22,7 @@ elif [ "$(uname -m)" != x86_64 ]; then
 	die "the lab builds and boots x86_64 kernels, on x86_64 alone"
 fi
 command -v dpkg-query >/dev/null ||
-	die "not a Debian system; install by hand what Debian calls: ${packages[*]}"
+	die "not a Debian system; please install, by Debian's names: ${packages[*]}"
 
 missing=()
 for package in "${packages[@]}"; do
@@ -36,7 +36,7 @@ sudo=()
 if [ "$(id -u)" -ne 0 ]; then
 	command -v sudo >/dev/null || die "neither root nor sudo; please install: ${missing[*]}"
 	sudo=(sudo)
-	# Ask for the password now: what follows runs without a terminal.
+	# Ask for the password now: apt-get runs without a terminal.
 	sudo -v
 fi
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the guest of make regress: the commands in the file "list", one after the
-# other. The lines "lab: " are there for regress-report.py.
+# The guest of make regress: run the commands in the file "list", one after the other. The
+# lines "lab: " are for regress-report.py.
 
 mount -o remount,huge=advise /dev/shm
 mount -t cgroup2 none /sys/fs/cgroup
@@ -12,7 +12,7 @@ swapon /dev/ram0
 mke2fs -q -b 4096 /dev/ram1 >/dev/null
 mount -t ext4 /dev/ram1 /mnt/ext4
 
-# stress-ng is linked dynamically.
+# stress-ng is the only dynamic program.
 mkdir -p /lib64
 ln -s /root/stress-ng/ld-linux-x86-64.so.2 /lib64
 export LD_LIBRARY_PATH=/root/stress-ng
@@ -22,7 +22,7 @@ while read -r suite command; do
 	echo 128 >/proc/sys/vm/nr_hugepages
 	echo "lab: begin $suite $command"
 	timeout -s KILL 900 sh -c "$command" </dev/null 2>&1
-	# A program that died may have left a line unfinished.
+	# A killed program may leave a line unfinished.
 	printf '\nlab: end %s\n' $?
 done </root/list
 exit 0
