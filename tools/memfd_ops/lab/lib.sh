@@ -94,10 +94,12 @@ our_races() {
 	awk -f "$LAB/races.awk" <(our_functions) "$1"
 }
 
-# The lines of a kernel log, as grep -n prints them, that no test may cause.
+# The lines of a kernel log, as grep -n prints them, that no test may cause. SLUB reports
+# a corrupt object as "BUG kmalloc-64 (Not tainted): ...".
 complaints() {
 	{ grep -nE \
 		-e 'WARNING:|BUG:|kernel BUG at|Oops|Kernel panic|general protection fault' \
+		-e 'BUG .* \((Not tainted|Tainted)' \
 		-e 'KASAN:|KFENCE:|UBSAN:|ODEBUG:' \
 		-e 'possible (circular|recursive) locking|INFO: possible|inconsistent lock' \
 		-e 'suspicious RCU|sleeping function|scheduling while atomic|held lock' \

@@ -51,7 +51,8 @@ check checkpatch-trace "${checkpatch[@]}" \
 # EXPECT_ are more than one statement, and so need braces.
 check checkpatch-tools "${checkpatch[@]}" \
 	--ignore ARRAY_SIZE,PREFER_DEFINED_ATTRIBUTE_MACRO,STRCPY,VOLATILE,BRACES \
-	-f "${tools[@]}" "$TOP/Makefile" "$TOP/.ci/run" "$LAB"/*.sh "$LAB"/guest/*.sh "$LAB"/*.c "$LAB"/*.pl
+	-f "${tools[@]}" "$TOP/Makefile" "$TOP/.ci/run" \
+	"$LAB"/*.sh "$LAB"/guest/*.sh "$LAB"/*.c "$LAB"/*.pl
 # Users sign off the patches that they send. One Kconfig file may name another.
 check checkpatch-patches "${checkpatch[@]}" \
 	--ignore MISSING_SIGN_OFF,EMBEDDED_FILENAME "${patches[@]}"
