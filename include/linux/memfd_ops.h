@@ -61,7 +61,8 @@ struct memfd_falloc_notifier;
  *	than free it.) Cannot fail, and must not allocate. Must take the lock
  *	under which the consumer calls memfd_read_retry(). A range never ends
  *	within a folio, unless the window does. Called with i_rwsem held, or
- *	with a folio lock, or both.
+ *	with a folio lock, or both. It would wait for itself if it called
+ *	memfd_read_begin(), or filled pages by %MEMFD_PFN_FILL.
  * @invalidate_end:
  *	The invalidation that began with @invalidate_page_range is over; the
  *	consumer may map what the file still has in the range. Called without a

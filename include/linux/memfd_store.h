@@ -41,10 +41,12 @@ struct page;
  * - A folio is locked while it is added, made uptodate, removed, split or
  *   replaced.
  * - It calls memfd_populate() or memfd_populate_or_drop() for each folio that
- *   becomes uptodate, with the folio still locked.
+ *   becomes uptodate, with the folio still locked; except for one that it needs
+ *   in the course of its own invalidation of that page, where it would wait for
+ *   itself. The end of the invalidation gives that folio to the consumers.
  *
  * @name:
- *	Names the store in messages.
+ *	Names the store in debugfs.
  * @consumers:
  *	The place in an inode where the core keeps the file's consumers; NULL
  *	if the mapping is not of a file of this store. The place holds NULL at
@@ -92,7 +94,7 @@ struct memfd_store_ops {
  * enum memfd_invalidate_reason - why consumers lose their translations
  *
  * @MEMFD_INVALIDATE_PUNCH: a hole is punched
- * @MEMFD_INVALIDATE_TRUNCATE: the file is truncated, or evicted
+ * @MEMFD_INVALIDATE_TRUNCATE: the file is truncated
  * @MEMFD_INVALIDATE_UNDO: an operation that brought pages has failed
  * @MEMFD_INVALIDATE_POISON: a page's memory has failed
  * @MEMFD_INVALIDATE_SEAL: F_SEAL_WRITE is being added
@@ -128,6 +130,7 @@ struct memfd_invalidation {
 	pgoff_t start, end;
 	u64 start_gen;
 	enum memfd_invalidate_reason reason;
+	bool revoked;
 };
 
 #ifdef CONFIG_MEMFD_OPS
@@ -175,8 +178,9 @@ void __memfd_poison_end(struct memfd_invalidation *inv);
  */
 static inline bool memfd_has_consumers(struct address_space *mapping)
 {
+	/* acquire: the consumers are there, see memfd_insert_consumer() */
 	return static_branch_unlikely(&memfd_ops_key.key) &&
-	       test_bit(AS_MEMFD_CONSUMERS, &mapping->flags);
+	       test_bit_acquire(AS_MEMFD_CONSUMERS, &mapping->flags);
 }
 
 /**
@@ -185,8 +189,8 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
  * @start: the first page to be dropped; all behind it in @folio are, too
  *
  * Context: any but hard interrupts.
- * Return: false if a consumer may have mapped such a page: no invalidation that
- * covers the pages is under way, or a consumer registered after it began.
+ * Return: false if a consumer may have mapped such a page: no invalidation has
+ * revoked the pages and not ended yet, or a consumer registered after it began.
  */
 static inline bool memfd_split_may_discard(struct folio *folio, pgoff_t start)
 {
@@ -288,8 +292,8 @@ static inline void memfd_replace_end(struct memfd_invalidation *inv)
  * memfd_populate - a folio has entered the file
  * @folio: locked, in the page cache, and just marked uptodate
  *
- * A store calls it whenever a folio of a file becomes uptodate, except in its
- * own invalidation of that page: the consumers look for pages at its end.
+ * A store calls it whenever a folio of a file becomes uptodate, with the one
+ * exception that &struct memfd_store_ops names.
  *
  * Context: may sleep.
  * Return: 0, or -EAGAIN if the range is being invalidated, or another error.

@@ -35,10 +35,11 @@
  *
  * The lock orders the two: either the callback finds the pages mapped, or the
  * consumer sees that the sequence has moved. memfd_read_begin() waits while an
- * invalidation is on the list, so starting over comes to an end.
+ * invalidation that overlaps the window is on the list, so that starting over
+ * comes to an end.
  *
  * A page that enters the file is mapped by populate(), under the folio's lock,
- * with the same check. If an invalidation covers the page, then the operation
+ * with the same check. If an invalidation overlaps the folio, then the operation
  * that brought it waits, and starts over.
  */
 #define pr_fmt(fmt) "memfd_ops: " fmt
@@ -65,16 +66,6 @@ DEFINE_STATIC_KEY_DEFERRED_FALSE(memfd_ops_key, 10 * HZ);
 LIST_HEAD(memfd_files);
 /* Protects memfd_files, and the setting of memfd_stores */
 DEFINE_MUTEX(memfd_files_lock);
-
-const char * const memfd_reason_names[] = {
-	[MEMFD_INVALIDATE_PUNCH]	= "punch",
-	[MEMFD_INVALIDATE_TRUNCATE]	= "truncate",
-	[MEMFD_INVALIDATE_UNDO]		= "undo",
-	[MEMFD_INVALIDATE_POISON]	= "poison",
-	[MEMFD_INVALIDATE_SEAL]		= "seal",
-	[MEMFD_INVALIDATE_MIGRATE]	= "migrate",
-	[MEMFD_INVALIDATE_SWAP_OUT]	= "swap-out",
-};
 
 /*
  * Held for reading while a callback runs, and for writing while unregistering
@@ -120,11 +111,10 @@ int memfd_register_store(const struct memfd_store_ops *store)
 	mutex_unlock(&memfd_files_lock);
 	return error;
 }
-EXPORT_SYMBOL_GPL(memfd_register_store);
 
 /**
  * memfd_unregister_store - undo memfd_register_store()
- * @store: none of its files has a consumer, or will get one
+ * @store: none of its files has a consumer, or is being worked on
  *
  * Context: may sleep.
  */
@@ -139,46 +129,45 @@ void memfd_unregister_store(const struct memfd_store_ops *store)
 	mutex_unlock(&memfd_files_lock);
 	synchronize_rcu();
 }
-EXPORT_SYMBOL_GPL(memfd_unregister_store);
 
-/* Where the file keeps its consumers; NULL if it is of no store */
+/* The slot for the file's consumers; NULL if it is of no store */
 static struct memfd_consumers **
-memfd_find_place(struct address_space *mapping,
-		 const struct memfd_store_ops **storep)
+memfd_find_slot(struct address_space *mapping,
+		const struct memfd_store_ops **storep)
 {
 	const struct memfd_store_ops *store;
-	struct memfd_consumers **place = NULL;
+	struct memfd_consumers **slot = NULL;
 	int i;
 
 	rcu_read_lock();
-	for (i = 0; i < MEMFD_MAX_STORES && !place; i++) {
+	for (i = 0; i < MEMFD_MAX_STORES && !slot; i++) {
 		store = READ_ONCE(memfd_stores[i]);
 		if (!store)
 			continue;
-		place = store->consumers(mapping);
+		slot = store->consumers(mapping);
 		*storep = store;
 	}
 	rcu_read_unlock();
-	return place;
+	return slot;
 }
 
 static struct memfd_consumers *memfd_consumers(struct address_space *mapping)
 {
 	const struct memfd_store_ops *store;
-	struct memfd_consumers **place = memfd_find_place(mapping, &store);
+	struct memfd_consumers **slot = memfd_find_slot(mapping, &store);
 
 	/* pairs with cmpxchg() in memfd_get_consumers() */
-	return place ? smp_load_acquire(place) : NULL;
+	return slot ? smp_load_acquire(slot) : NULL;
 }
 
 /* The same; allocate it if the file has had no consumer yet */
 static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 {
 	const struct memfd_store_ops *store;
-	struct memfd_consumers **place = memfd_find_place(inode->i_mapping, &store);
+	struct memfd_consumers **slot = memfd_find_slot(inode->i_mapping, &store);
 	struct memfd_consumers *cs, *old;
 
-	if (!place)
+	if (!slot)
 		return ERR_PTR(-EINVAL);
 	cs = memfd_consumers(inode->i_mapping);
 	if (cs)
@@ -196,7 +185,7 @@ static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 	cs->inode = inode;
 
 	mutex_lock(&memfd_files_lock);
-	old = cmpxchg(place, NULL, cs);
+	old = cmpxchg(slot, NULL, cs);
 	if (!old)
 		list_add_tail(&cs->files, &memfd_files);
 	mutex_unlock(&memfd_files_lock);
@@ -208,7 +197,7 @@ static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 
 /**
  * memfd_consumers_free - the file is being evicted
- * @cs: from the place that the store's @consumers names; may be NULL
+ * @cs: from the slot that the store's @consumers returns; may be NULL
  *
  * Each consumer holds a reference on its file, so there is none left. The file
  * has no page left either, through which memory management could find @cs.
@@ -225,7 +214,6 @@ void memfd_consumers_free(struct memfd_consumers *cs)
 	mutex_unlock(&memfd_files_lock);
 	kfree(cs);
 }
-EXPORT_SYMBOL_GPL(memfd_consumers_free);
 
 /*
  * Registration
@@ -242,9 +230,7 @@ EXPORT_SYMBOL_GPL(memfd_consumers_free);
  */
 void memfd_ops_get(void)
 {
-	/* the first one alone takes these locks */
-	if (!static_key_fast_inc_not_disabled(&memfd_ops_key.key.key))
-		static_branch_deferred_inc(&memfd_ops_key);
+	static_branch_deferred_inc(&memfd_ops_key);
 }
 EXPORT_SYMBOL_GPL(memfd_ops_get);
 
@@ -270,7 +256,7 @@ bool memfd_can_register(struct file *file)
 {
 	const struct memfd_store_ops *store;
 
-	return memfd_find_place(file->f_mapping, &store);
+	return memfd_find_slot(file->f_mapping, &store);
 }
 EXPORT_SYMBOL_GPL(memfd_can_register);
 
@@ -409,7 +395,8 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	memfd_init_consumer(mn, cs, start, end, ops);
 
 	/* before any lock: enabling the key takes those of CPU hotplug */
-	memfd_ops_get();
+	if (!static_key_fast_inc_not_disabled(&memfd_ops_key.key.key))
+		memfd_ops_get();
 	error = down_read_killable(&inode->i_rwsem);
 	if (error)
 		goto err_put;
@@ -637,6 +624,7 @@ static void memfd_start_invalidation(struct memfd_invalidation *inv,
 	inv->reason = reason;
 	inv->start = start;
 	inv->end = end;
+	inv->revoked = false;
 	spin_lock(&cs->lock);
 	inv->start_gen = ++cs->generation;
 	list_add(&inv->list, &cs->invalidations);
@@ -687,6 +675,10 @@ static void memfd_invalidate(struct memfd_invalidation *inv,
 		mn->ops->invalidate_page_range(mn, s, e);
 	}
 	lock_map_release(&memfd_callback_map);
+
+	spin_lock(&cs->lock);
+	inv->revoked = true;
+	spin_unlock(&cs->lock);
 }
 
 void __memfd_invalidate_begin(struct memfd_invalidation *inv,
@@ -765,7 +757,7 @@ bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
 	return true;
 }
 
-/* Did every consumer that overlaps [start, end) register before @inv began? */
+/* Has @inv revoked [start, end) from every consumer that overlaps it? */
 static bool memfd_all_notified(struct memfd_consumers *cs,
 			       const struct memfd_invalidation *inv,
 			       pgoff_t start, pgoff_t end)
@@ -773,6 +765,8 @@ static bool memfd_all_notified(struct memfd_consumers *cs,
 	struct memfd_falloc_notifier *mn;
 
 	lockdep_assert_held(&cs->lock);
+	if (!inv->revoked || start < inv->start || inv->end < end)
+		return false;
 	for (mn = first_consumer(cs, start, end); mn;
 	     mn = next_consumer(mn, start, end))
 		if (mn->start_gen > inv->start_gen)
@@ -781,9 +775,9 @@ static bool memfd_all_notified(struct memfd_consumers *cs,
 }
 
 /*
- * Any invalidation of the pages will do, not just one of the caller's: should it
- * end before the pages are dropped, consumers cannot get them, since the caller
- * holds the folio's lock.
+ * Any invalidation that has revoked the pages will do, not just one of the
+ * caller's: if it ends before the pages are dropped, consumers cannot map them
+ * again, since the caller holds the folio's lock.
  */
 bool __memfd_split_may_discard(struct folio *folio, pgoff_t start)
 {
@@ -802,8 +796,7 @@ bool __memfd_split_may_discard(struct folio *folio, pgoff_t start)
 	start = max(start, folio->index);
 	spin_lock(&cs->lock);
 	list_for_each_entry(inv, &cs->invalidations, list)
-		if (inv->start <= start && end <= inv->end)
-			notified |= memfd_all_notified(cs, inv, start, end);
+		notified |= memfd_all_notified(cs, inv, start, end);
 	spin_unlock(&cs->lock);
 	return notified;
 }

@@ -10,6 +10,18 @@
 
 #include "internal.h"
 
+static const char * const reason_names[] = {
+	[MEMFD_INVALIDATE_PUNCH]	= "punch",
+	[MEMFD_INVALIDATE_TRUNCATE]	= "truncate",
+	[MEMFD_INVALIDATE_UNDO]		= "undo",
+	[MEMFD_INVALIDATE_POISON]	= "poison",
+	[MEMFD_INVALIDATE_SEAL]		= "seal",
+	[MEMFD_INVALIDATE_MIGRATE]	= "migrate",
+	[MEMFD_INVALIDATE_SWAP_OUT]	= "swap-out",
+};
+
+static_assert(ARRAY_SIZE(reason_names) == MEMFD_NR_INVALIDATE_REASONS);
+
 static void show_consumer(struct seq_file *m, struct memfd_falloc_notifier *mn)
 {
 	seq_printf(m, "  %s pages [%lu, %lu) invalidated %ld populated %ld fallocated %ld%s\n",
@@ -32,9 +44,9 @@ static void show_file(struct seq_file *m, struct memfd_consumers *cs)
 		   MAJOR(cs->inode->i_sb->s_dev), MINOR(cs->inode->i_sb->s_dev),
 		   cs->inode->i_ino, cs->nr);
 	for (i = 0; i < MEMFD_NR_INVALIDATE_REASONS; i++)
-		seq_printf(m, " %s %lu", memfd_reason_names[i],
+		seq_printf(m, " %s %lu", reason_names[i],
 			   cs->nr_invalidations[i]);
-	seq_putc(m, '\n');
+	seq_printf(m, " store %s\n", cs->store->name);
 	for (mn = first_consumer(cs, 0, ULONG_MAX); mn;
 	     mn = next_consumer(mn, 0, ULONG_MAX))
 		show_consumer(m, mn);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * memfd_ops: how consumers take pages from the page cache, whatever the store
+ * memfd_ops: how consumers take pages of any store from the page cache
  *
  * get_folios() is what mapping a file costs, so it takes batches of folios that
  * need no waiting from one walk, and only for the others looks page by page.
@@ -189,8 +189,8 @@ static int initialise_folio(struct folio *folio)
 }
 
 /*
- * A concurrent fault or lookup soon drops its reference. Somebody who keeps it
- * keeps the folio where it is, with this consumer or without.
+ * A concurrent fault or lookup soon drops its reference. One that is kept keeps
+ * the folio where it is, with this consumer or without.
  */
 static void migrate_folio_longterm(struct memfd_lookup *l, struct folio *folio)
 {

@@ -20,8 +20,8 @@
  *
  * A file has one from its first consumer on, until it is evicted.
  *
- * @lock: protects all below but @store, @inode and @files; never held across a
- *	callback that may sleep
+ * @lock: protects all below, except @wait, @store, @inode and @files; never held
+ *	across a callback that may sleep
  * @tree: the consumers, by window
  * @nr: how many. AS_MEMFD_CONSUMERS of the mapping is set while it is not 0
  * @nr_pinning: how many of them pin; read without @lock where a folio lock or
@@ -55,7 +55,6 @@ struct memfd_consumers {
 
 extern struct list_head memfd_files;
 extern struct mutex memfd_files_lock;
-extern const char * const memfd_reason_names[MEMFD_NR_INVALIDATE_REASONS];
 
 extern const struct memfd_pfn_ops memfd_filemap_pfn_ops;
 

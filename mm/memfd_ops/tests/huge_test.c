@@ -150,10 +150,57 @@ static void split_keeps_pages_of_late_consumers(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, memfd_split_may_discard(folio, 400));
 	folio_unlock(folio);
 	memfd_test_remove(ctx, 1);
+	folio_lock(folio);
 	KUNIT_EXPECT_TRUE(test, memfd_split_may_discard(folio, 300));
+	folio_unlock(folio);
 	memfd_invalidate_end(&inv);
+	folio_lock(folio);
 	KUNIT_EXPECT_FALSE(test, memfd_split_may_discard(folio, 300));
+	folio_unlock(folio);
 	folio_put(folio);
+}
+
+static int truncate_thread(void *data)
+{
+	struct memfd_test_thread *t = data;
+
+	t->ret = vfs_truncate(&t->c->mn.file->f_path, 300 << PAGE_SHIFT);
+	complete(&t->done);
+	return 0;
+}
+
+/* An invalidation allows a split to drop pages only once it has revoked them */
+static void i2_split_waits_for_revocation(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct memfd_test_thread truncate;
+	struct folio *folio;
+	long pfn;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, 512);
+	memfd_test_add_with(ctx, 0, 0, 512, &memfd_test_bare_ops);
+	pfn = mn->pfn_ops->get_lock_pfn(mn, 5, MEMFD_PFN_FILL, NULL);
+	KUNIT_ASSERT_LE(test, 0, pfn);
+	folio = pfn_folio(pfn);
+	KUNIT_ASSERT_EQ(test, HPAGE_PMD_ORDER, folio_order(folio));
+	folio_get(folio);
+	mn->pfn_ops->put_unlock_pfn(pfn);
+
+	ctx->c[0].block = true;
+	memfd_test_init_thread(&truncate, &ctx->c[0]);
+	memfd_test_run(test, truncate_thread, &truncate);
+	wait_for_completion(&ctx->c[0].blocked);
+	folio_lock(folio);
+	KUNIT_EXPECT_FALSE(test, memfd_split_may_discard(folio, 300));
+	folio_unlock(folio);
+	folio_put(folio);
+	ctx->c[0].block = false;
+	complete(&ctx->c[0].go_on);
+	wait_for_completion(&truncate.done);
+	KUNIT_EXPECT_EQ(test, 0L, truncate.ret);
 }
 
 static struct kunit_case cases[] = {
@@ -162,6 +209,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(i2_splitting_drops_nothing),
 	KUNIT_CASE(truncation_terminates),
 	KUNIT_CASE(split_keeps_pages_of_late_consumers),
+	KUNIT_CASE(i2_split_waits_for_revocation),
 	{}
 };
 

@@ -2,6 +2,7 @@
 /*
  * KUnit tests of memfd_ops: invalidations, and the sequence that orders them
  */
+#include "../internal.h"
 #include "consumer.h"
 
 static void i1_revoked_before_pages_leave(struct kunit *test)
@@ -147,11 +148,31 @@ static void sequence(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[0].mn, seq));
 }
 
+/* debugfs shows the counts */
+static void reasons_are_counted(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	unsigned long *nr;
+
+	memfd_test_add(ctx, 0, 0, WINDOW);
+	nr = ctx->c[0].mn.consumers->nr_invalidations;
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 8));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 2, 4));
+	KUNIT_EXPECT_EQ(test, 1UL, nr[MEMFD_INVALIDATE_PUNCH]);
+	KUNIT_EXPECT_EQ(test, 0, vfs_truncate(&ctx->file->f_path, 5 * PAGE_SIZE));
+	KUNIT_EXPECT_NE(test, 0UL, nr[MEMFD_INVALIDATE_TRUNCATE]);
+	ctx->c[0].populate_error = -EDQUOT;
+	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_write_page(ctx->file, 3));
+	KUNIT_EXPECT_EQ(test, 1UL, nr[MEMFD_INVALIDATE_UNDO]);
+	KUNIT_EXPECT_EQ(test, 1UL, nr[MEMFD_INVALIDATE_PUNCH]);
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(i1_revoked_before_pages_leave),
 	KUNIT_CASE(i1_replaced_folios),
 	KUNIT_CASE(i6_windows_are_independent),
 	KUNIT_CASE(sequence),
+	KUNIT_CASE(reasons_are_counted),
 	{}
 };
 

@@ -143,7 +143,9 @@ static void i4_populate_waits_for_invalidation(struct kunit *test)
 /* Errors that have another meaning where the page enters */
 static void populate_errnos_are_translated(struct kunit *test)
 {
-	static const int errors[] = { -EAGAIN, -EEXIST, -EINVAL, -EIO, -ENOENT };
+	static const int errors[] = {
+		-EAGAIN, -EEXIST, -EFAULT, -EINVAL, -EIO, -ENOENT
+	};
 	struct test_ctx *ctx = test->priv;
 	int i;
 
