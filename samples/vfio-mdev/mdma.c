@@ -48,8 +48,9 @@
 #include <linux/slab.h>
 #include <linux/string_helpers.h>
 #include <linux/vfio.h>
-#include <linux/vfio_mdma.h>
 #include <linux/workqueue.h>
+
+#include "vfio_mdma.h"
 
 /* edu, see docs/specs/edu.rst of QEMU */
 #define EDU_VENDOR_ID		0x1234

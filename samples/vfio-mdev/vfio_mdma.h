@@ -15,8 +15,8 @@
  *
  * See samples/vfio-mdev/README-mdma.rst.
  */
-#ifndef _UAPI_LINUX_VFIO_MDMA_H
-#define _UAPI_LINUX_VFIO_MDMA_H
+#ifndef _SAMPLES_VFIO_MDMA_H
+#define _SAMPLES_VFIO_MDMA_H
 
 #include <linux/types.h>
 #include <linux/vfio.h>
@@ -189,4 +189,4 @@ struct vfio_mdma_query {
 /* The one interrupt, an eventfd: a copy has ended */
 #define VFIO_MDMA_IRQ_INDEX	0
 
-#endif /* _UAPI_LINUX_VFIO_MDMA_H */
+#endif /* _SAMPLES_VFIO_MDMA_H */
