@@ -194,6 +194,7 @@ static const struct iommu_domain_ops test_domain_ops = {
 	.unmap_pages = test_unmap_pages,
 	.iova_to_phys = test_iova_to_phys,
 	.free = test_domain_free,
+	.unmaps_any_page = 1,
 };
 
 static struct iommu_domain *test_domain_alloc(struct device *dev)

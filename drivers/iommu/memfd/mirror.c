@@ -12,7 +12,7 @@
  *   so no entry of the page table may cover parts of two. One iommu_map() is
  *   for several folios only where they are fewer pages than the next larger
  *   entry has, and where the driver can unmap part of what it mapped at once,
- *   see pages_per_call(). One iommu_unmap_fast() is for any number of folios
+ *   see max_batch(). One iommu_unmap_fast() is for any number of folios
  *   without a gap: all drivers get that right.
  * - For each folio it has mapped a mirror holds one reference, dropped after
  *   the IOTLB flush. So no page is freed that the device can reach, and
@@ -50,7 +50,7 @@
  * @imd: the IOVA space
  * @iovas: the IOVA range, in @imd's tree
  * @prot: IOMMU_READ, IOMMU_WRITE and IOMMU_CACHE
- * @per_call: how many pages iommu_map() may map at once, of several folios
+ * @max_batch: how many pages of several folios one iommu_map() may cover
  * @lock: protects all below; taken in the consumer's callbacks
  * @account: whose memory is pinned; no ->mm if somebody else accounts for it
  * @held: how many pages are mapped
@@ -70,7 +70,7 @@ struct iommu_memfd {
 	struct iommu_memfd_domain *imd;
 	struct interval_tree_node iovas;
 	int prot;
-	pgoff_t per_call;
+	pgoff_t max_batch;
 	struct mutex lock;	/* see above */
 	struct iommu_memfd_account account;
 	unsigned long held, kept;
@@ -288,7 +288,7 @@ static int map_gapless(struct iommu_memfd *im, struct folio **folios,
 		*mapped = i;
 		*end = start;
 		pfn = next;
-		last = min(limit, start + im->per_call);
+		last = min(limit, start + im->max_batch);
 		do {
 			e = folio_next_index(folios[i]);
 			next = ++i < nr ? folio_pfn(folios[i]) : 0;
@@ -343,38 +343,18 @@ static int map_folios(struct iommu_memfd *im, struct folio **folios,
 }
 
 /*
- * How many pages of several folios may one iommu_map() map? Fewer than make one
- * entry of the next size; and only if the driver can unmap some of them by
- * themselves, which virtio-iommu cannot, say. That is tried out on the mirror's
- * IOVAs, where nothing is yet; a device that looks there meanwhile reads zeros.
+ * How many pages of several folios may one iommu_map() cover? Fewer than one
+ * entry of the next larger size, so that each folio has entries of its own. None
+ * but one folio's, if the driver cannot unmap a part of what one call mapped.
  */
-static pgoff_t pages_per_call(struct iommu_memfd *im)
+static pgoff_t max_batch(const struct iommu_domain *domain)
 {
-	static u8 zeros[2 * PAGE_SIZE] __page_aligned_bss;
-	unsigned long sizes = im->imd->domain->pgsize_bitmap & ~PAGE_SIZE;
-	unsigned int next = sizes ? __ffs(sizes) : BITS_PER_LONG - 1;
-	unsigned long iova = im->iovas.start, second = iova + PAGE_SIZE;
-	struct iommu_domain *domain = im->imd->domain;
-	struct iommu_iotlb_gather gather;
-	bool splits;
-	size_t n;
+	unsigned long larger = domain->pgsize_bitmap & ~PAGE_SIZE;
+	unsigned int shift = larger ? __ffs(larger) : BITS_PER_LONG - 1;
 
-	if (im->iovas.last <= second || next <= PAGE_SHIFT + 1)
-		return 0;
-	if (iommu_map(domain, iova, __pa_symbol(zeros), sizeof(zeros),
-		      IOMMU_READ | IOMMU_CACHE, GFP_KERNEL_ACCOUNT)) {
-		undo_map(im, iova, sizeof(zeros));
-		return 0;
-	}
-	iommu_iotlb_gather_init(&gather);
-	n = iommu_unmap_fast(domain, second, PAGE_SIZE, &gather);
-	splits = n == PAGE_SIZE && !iommu_iova_to_phys(domain, second);
-	if (iommu_iova_to_phys(domain, iova))
-		iommu_unmap_fast(domain, iova, sizeof(zeros) - n, &gather);
-	iommu_iotlb_sync(domain, &gather);
-	if (!splits)
-		return 0;
-	return (1UL << (next - PAGE_SHIFT)) - 1;
+	if (!domain->ops->unmaps_any_page)
+		return 1;
+	return (1UL << (shift - PAGE_SHIFT)) - 1;
 }
 
 /* Tell the DMAs in the IOVA range that they are cut off */
@@ -854,7 +834,7 @@ static struct iommu_memfd *map_window(struct iommu_memfd_domain *imd, u64 iova,
 	im->spare = alloc_run(GFP_KERNEL_ACCOUNT);
 	if (!im->spare)
 		goto err_remove;
-	im->per_call = pages_per_call(im);
+	im->max_batch = max_batch(imd->domain);
 	error = memfd_register_falloc_notifier(&im->mn, file,
 					       offset >> PAGE_SHIFT,
 					       (offset >> PAGE_SHIFT) +
