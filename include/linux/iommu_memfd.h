@@ -11,7 +11,6 @@
 #include <linux/interval_tree.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
-#include <linux/spinlock.h>
 #include <linux/types.h>
 
 struct device;
@@ -23,35 +22,31 @@ struct mm_struct;
 /**
  * struct iommu_memfd_domain - the IOVA space in which mirrors live
  *
- * Embedded in the object that owns the iommu_domain. Nobody else may map or
- * unmap in the IOVA range of a mirror.
+ * Embedded in the object that owns the iommu_domain. In the IOVA range of a
+ * mirror, only the mirror maps and unmaps.
  *
  * @domain: the iommu_domain
+ * @revoke:
+ *	The translations of [@iova, @iova + @length) are about to be taken away
+ *	from the device: because pages leave the file, or because a mirror is
+ *	unmapped. Called before they go. So a DMA is known to have been
+ *	translated throughout if, from before it began until after it ended, its
+ *	range was mapped at first and this was not called for a part of it. For
+ *	devices that do not report a blocked DMA. Called with the mirror's lock
+ *	held, possibly from several threads at once; may sleep, must not
+ *	allocate, nor call functions of this header. Optional, NULL after
+ *	iommu_memfd_domain_init(); set before the first mirror exists.
  *
- * The rest is the mirrors'.
+ * The rest is private to the mirrors.
  */
 struct iommu_memfd_domain {
 	struct iommu_domain *domain;
+	void (*revoke)(struct iommu_memfd_domain *imd, u64 iova, u64 length);
 	/* private: */
 	struct device *dev;
 	struct list_head reserved;
 	struct mutex lock;		/* protects mirrors */
 	struct rb_root_cached mirrors;
-	spinlock_t dma_lock;		/* protects dmas, and their cut */
-	struct list_head dmas;
-};
-
-/**
- * struct iommu_memfd_dma - a DMA that wants to know whether it was cut off
- *
- * From iommu_memfd_dma_begin() to iommu_memfd_dma_end(), in the caller's hands.
- */
-struct iommu_memfd_dma {
-	/* private: */
-	struct iommu_memfd_domain *imd;
-	struct list_head list;
-	unsigned long iova, last;
-	bool cut;
 };
 
 int iommu_memfd_domain_init(struct iommu_memfd_domain *imd,
@@ -63,11 +58,6 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 				    int prot);
 void iommu_memfd_unmap(struct iommu_memfd *im);
 bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length);
-
-void iommu_memfd_dma_begin(struct iommu_memfd_domain *imd,
-			   struct iommu_memfd_dma *dma, u64 iova, u64 length,
-			   int prot);
-bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma);
 
 /**
  * struct iommu_memfd_account - who is charged for pages that are mapped

@@ -8,15 +8,21 @@
  *
  * edu is a simple engine: it moves up to 4095 bytes between RAM and a buffer of
  * its own, takes 100 ms for that, and cannot be stopped. It reports no
- * errors, so that only the mirrors can tell whether a DMA met its pages. That
- * nothing else is ever reached rests on the IOMMU alone: whatever is unmapped
- * while a DMA runs is out of its reach, and so may be freed.
+ * errors, so the driver watches whether the mirrors revoke pages of a DMA while
+ * it runs. That a DMA reaches only mapped pages rests on the IOMMU alone: pages
+ * that are unmapped while it runs are out of its reach, and may be freed.
  *
- * Locks, outermost first; the two are never held together:
+ * Locks, outermost first; those of mappings are never held together with that
+ * of the queue:
  *
- *	mdma_dev.map_lock	a mutex: an instance's mappings. The worker does
- *				not take it, user memory is not touched under
- *				it.
+ *	mdma_dev.map_lock	a mutex: changes of an instance's mappings, which
+ *				can take long. The worker does not take it, and
+ *				no user memory is accessed under it.
+ *	mdma_dev.maps_lock	a mutex: the tree of these mappings, for the
+ *				worker. Held briefly.
+ *	mdma_parent.watch_lock	a spinlock: the DMA that is watched. Taken under
+ *				the locks of mirrors.
+ *
  *	mdma_parent.lock	a spinlock: the queue of copies, and every
  *				instance's registers and eventfd.
  *
@@ -104,6 +110,10 @@
  * @window_size: the same for people to read
  * @windows: first IOVA of each window
  * @window_ids: which of @windows are taken
+ * @watch_lock: protects the next three
+ * @watch_start: first IOVA of the DMA that is watched
+ * @watch_end: end of its IOVAs; the same as @watch_start if there is none
+ * @watch_revoked: a mirror has revoked a page of it
  * @wq: runs @work
  * @work: does a chunk of the copy at the head of @queue
  * @lock: guards what follows, and what &struct mdma_dev says
@@ -126,6 +136,9 @@ struct mdma_parent {
 	char window_size[16];
 	u64 windows[MDMA_INSTANCES];
 	struct ida window_ids;
+	spinlock_t watch_lock;	/* inside the mirrors' locks */
+	u64 watch_start, watch_end;
+	bool watch_revoked;
 	struct workqueue_struct *wq;
 	struct work_struct work;
 	spinlock_t lock;	/* innermost */
@@ -158,7 +171,9 @@ static_assert(sizeof(struct mdma_regs) == VFIO_MDMA_REGION_SIZE);
  * @window: index of the window in &mdma_parent.windows
  * @start: first IOVA of the window
  * @last: last IOVA of the window
- * @map_lock: guards @maps
+ * @map_lock: serialises changes of @maps
+ * @maps_lock: held while @maps is changed, as well as @map_lock; readers hold
+ *	either
  * @maps: the mappings, &struct mdma_map, by IOVA
  *
  * Under &mdma_parent.lock:
@@ -176,6 +191,7 @@ struct mdma_dev {
 	int window;
 	u64 start, last;
 	struct mutex map_lock;	/* not taken by the worker */
+	struct mutex maps_lock;	/* held briefly */
 	struct rb_root_cached maps;
 
 	struct list_head node;
@@ -268,34 +284,94 @@ static int mdma_engine_run(struct mdma_parent *pa, u64 iova, u32 len,
 	return ret;
 }
 
-/*
- * The DMA is started even where nothing is mapped, for the IOMMU to block and
- * to record. It stays in the instance's window, where no IOVA is reserved.
- */
-static u32 mdma_dma(struct mdma_parent *pa, u64 iova, u32 len, bool to_ram)
+/* For the worker: is all of [start, end) mapped, and its pages there, for @access? */
+static bool mdma_is_mapped(struct mdma_dev *md, u64 start, u64 end, u32 access)
 {
-	struct iommu_memfd_dma dma;
-	bool mapped;
+	struct interval_tree_node *node;
+	u64 iova, size;
+
+	mutex_lock(&md->maps_lock);
+	while (start < end) {
+		node = interval_tree_iter_first(&md->maps, start, start);
+		if (!node || !(to_mdma_map(node)->flags & access))
+			break;
+		iova = start;
+		if (!iommu_memfd_next_run(to_mdma_map(node)->im, &iova, &size) ||
+		    iova != start)
+			break;
+		start += size;
+	}
+	mutex_unlock(&md->maps_lock);
+	return start >= end;
+}
+
+/*
+ * Watching a DMA. Its pages are translated throughout if they were mapped when it
+ * began, and no mirror has revoked one since. The watch begins before the look at
+ * the mappings, so that a page that is revoked in between counts.
+ */
+
+static void mdma_watch_begin(struct mdma_parent *pa, u64 start, u64 end)
+{
+	spin_lock(&pa->watch_lock);
+	pa->watch_start = start;
+	pa->watch_end = end;
+	pa->watch_revoked = false;
+	spin_unlock(&pa->watch_lock);
+}
+
+/* Returns true if a page of the DMA was revoked */
+static bool mdma_watch_end(struct mdma_parent *pa)
+{
+	bool revoked;
+
+	spin_lock(&pa->watch_lock);
+	revoked = pa->watch_revoked;
+	pa->watch_end = pa->watch_start;
+	spin_unlock(&pa->watch_lock);
+	return revoked;
+}
+
+/* The mirrors' callback: called before the translations go */
+static void mdma_revoke(struct iommu_memfd_domain *imd, u64 iova, u64 length)
+{
+	struct mdma_parent *pa = container_of(imd, struct mdma_parent, imd);
+
+	spin_lock(&pa->watch_lock);
+	if (pa->watch_start < iova + length && iova < pa->watch_end)
+		pa->watch_revoked = true;
+	spin_unlock(&pa->watch_lock);
+}
+
+/*
+ * The DMA runs even where nothing is mapped, for the IOMMU to block and to record.
+ * It stays in the instance's window, where no IOVA is reserved.
+ */
+static u32 mdma_dma(struct mdma_dev *md, u64 iova, u32 len, bool to_ram)
+{
+	u32 access = to_ram ? VFIO_MDMA_MAP_FLAG_WRITE : VFIO_MDMA_MAP_FLAG_READ;
+	struct mdma_parent *pa = md->pa;
+	bool mapped, revoked;
 	int ret;
 
-	iommu_memfd_dma_begin(&pa->imd, &dma, iova, len,
-			      to_ram ? IOMMU_WRITE : IOMMU_READ);
+	mdma_watch_begin(pa, iova, iova + len);
+	mapped = mdma_is_mapped(md, iova, iova + len, access);
 	ret = mdma_engine_run(pa, iova, len, to_ram);
-	mapped = iommu_memfd_dma_end(&dma);
+	revoked = mdma_watch_end(pa);
 
 	if (ret)
 		return VFIO_MDMA_STATUS_ERROR;
-	return mapped ? VFIO_MDMA_STATUS_DONE : VFIO_MDMA_STATUS_FAULT;
+	return mapped && !revoked ? VFIO_MDMA_STATUS_DONE : VFIO_MDMA_STATUS_FAULT;
 }
 
 /* What was not read as a whole, maybe from another page, is not written on */
 static u32 mdma_copy_chunk(struct mdma_dev *md, u64 src, u64 dst, u32 len)
 {
-	u32 status = mdma_dma(md->pa, src, len, false);
+	u32 status = mdma_dma(md, src, len, false);
 
 	if (status != VFIO_MDMA_STATUS_DONE || READ_ONCE(md->cancel))
 		return status;
-	return mdma_dma(md->pa, dst, len, true);
+	return mdma_dma(md, dst, len, true);
 }
 
 /*
@@ -574,7 +650,9 @@ static int mdma_map_file(struct mdma_dev *md, struct file *file,
 	map->flags = arg->flags;
 	map->node.start = arg->iova;
 	map->node.last = last;
+	mutex_lock(&md->maps_lock);
 	interval_tree_insert(&map->node, &md->maps);
+	mutex_unlock(&md->maps_lock);
 	return 0;
 }
 
@@ -587,7 +665,9 @@ static u64 mdma_unmap_range(struct mdma_dev *md, u64 start, u64 last)
 	lockdep_assert_held(&md->map_lock);
 
 	while ((node = interval_tree_iter_first(&md->maps, start, last))) {
+		mutex_lock(&md->maps_lock);
 		interval_tree_remove(node, &md->maps);
+		mutex_unlock(&md->maps_lock);
 		size += node->last - node->start + 1;
 		iommu_memfd_unmap(to_mdma_map(node)->im);
 		kfree(to_mdma_map(node));
@@ -938,6 +1018,7 @@ static int mdma_init_dev(struct vfio_device *vdev)
 	struct mdma_dev *md = to_mdma_dev(vdev);
 
 	mutex_init(&md->map_lock);
+	mutex_init(&md->maps_lock);
 	md->maps = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&md->node);
 	return 0;
@@ -1250,6 +1331,7 @@ static struct mdma_parent *mdma_alloc_parent(struct pci_dev *pdev)
 	pa->pdev = pdev;
 	init_completion(&pa->dma_done);
 	ida_init(&pa->window_ids);
+	spin_lock_init(&pa->watch_lock);
 	INIT_WORK(&pa->work, mdma_work);
 	spin_lock_init(&pa->lock);
 	INIT_LIST_HEAD(&pa->queue);
@@ -1296,6 +1378,7 @@ static int mdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = iommu_memfd_domain_init(&pa->imd, pa->domain, &pdev->dev);
 	if (ret)
 		goto err_dma;
+	pa->imd.revoke = mdma_revoke;
 
 	pa->wq = alloc_ordered_workqueue("mdma/%s", WQ_FREEZABLE,
 					 pci_name(pdev));

@@ -121,15 +121,6 @@ static void set_run(struct iommu_memfd *im, struct interval_tree_node *run,
 	interval_tree_insert(run, &im->runs);
 }
 
-static bool is_mapped(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
-{
-	struct interval_tree_node *run;
-
-	lockdep_assert_held(&im->lock);
-	run = interval_tree_iter_first(&im->runs, start, start);
-	return run && run->last >= end - 1;
-}
-
 /* The part of a folio that lies in the window: its first page, and its end */
 static pgoff_t folio_start(struct iommu_memfd *im, struct folio *folio)
 {
@@ -357,17 +348,14 @@ static pgoff_t max_batch(const struct iommu_domain *domain)
 	return (1UL << (shift - PAGE_SHIFT)) - 1;
 }
 
-/* Tell the DMAs in the IOVA range that they are cut off */
-static void cut_dmas(struct iommu_memfd_domain *imd, unsigned long iova,
-		     unsigned long last)
+/* Tell the owner of the domain that [start, end) is about to be unmapped */
+static void announce(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 {
-	struct iommu_memfd_dma *dma;
+	struct iommu_memfd_domain *imd = im->imd;
 
-	spin_lock(&imd->dma_lock);
-	list_for_each_entry(dma, &imd->dmas, list)
-		if (dma->iova <= last && iova <= dma->last)
-			dma->cut = true;
-	spin_unlock(&imd->dma_lock);
+	if (imd->revoke)
+		imd->revoke(imd, index_to_iova(im, start),
+			    (u64)(end - start) << PAGE_SHIFT);
 }
 
 /*
@@ -468,7 +456,7 @@ static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 	for (; run; run = interval_tree_iter_next(run, start, end - 1)) {
 		s = max(start, run->start);
 		e = min(end, run->last + 1);
-		cut_dmas(im->imd, index_to_iova(im, s), index_to_iova(im, e) - 1);
+		announce(im, s, e);
 		flush |= unmap_pages(im, s, e, &gather);
 	}
 	if (flush)
@@ -612,7 +600,7 @@ static void give_up(struct iommu_memfd *im)
 	lockdep_assert_held(&im->lock);
 	pr_err("a page left its file without a word, unmapping all of it\n");
 	im->closing = true;
-	cut_dmas(im->imd, im->iovas.start, im->iovas.last);
+	announce(im, memfd_window_start(&im->mn), memfd_window_end(&im->mn));
 	while ((run = interval_tree_iter_first(&im->runs, 0, ULONG_MAX))) {
 		for (index = run->start; index <= run->last;)
 			index += revoke_stray(im, index, run->last + 1);
@@ -667,11 +655,10 @@ int iommu_memfd_domain_init(struct iommu_memfd_domain *imd,
 		return -EINVAL;
 
 	imd->domain = domain;
+	imd->revoke = NULL;
 	imd->dev = dev;
 	mutex_init(&imd->lock);
 	imd->mirrors = RB_ROOT_CACHED;
-	spin_lock_init(&imd->dma_lock);
-	INIT_LIST_HEAD(&imd->dmas);
 	INIT_LIST_HEAD(&imd->reserved);
 	if (dev)
 		iommu_get_resv_regions(dev, &imd->reserved);
@@ -681,14 +668,13 @@ EXPORT_SYMBOL_GPL(iommu_memfd_domain_init);
 
 /**
  * iommu_memfd_domain_destroy - undo iommu_memfd_domain_init()
- * @imd: without mirrors and DMAs
+ * @imd: without mirrors
  *
  * Context: may sleep.
  */
 void iommu_memfd_domain_destroy(struct iommu_memfd_domain *imd)
 {
 	WARN_ON(!RB_EMPTY_ROOT(&imd->mirrors.rb_root));
-	WARN_ON(!list_empty(&imd->dmas));
 	if (imd->dev)
 		iommu_put_resv_regions(imd->dev, &imd->reserved);
 	mutex_destroy(&imd->lock);
@@ -968,91 +954,6 @@ bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length)
 	return run;
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_next_run);
-
-/* Is all of [iova, last] mapped with @prot? */
-static bool covered(struct iommu_memfd_domain *imd, unsigned long iova,
-		    unsigned long last, int prot)
-{
-	struct interval_tree_node *node;
-	struct iommu_memfd *im;
-	unsigned long end;
-	bool mapped = false;
-
-	lockdep_assert_held(&imd->lock);
-	for (;;) {
-		node = interval_tree_iter_first(&imd->mirrors, iova, iova);
-		if (!node)
-			return false;
-		im = container_of(node, struct iommu_memfd, iovas);
-		end = min(last, node->last);
-		mutex_lock(&im->lock);
-		mapped = (im->prot & prot) == prot &&
-			 is_mapped(im, iova_to_index(im, iova),
-				   iova_to_index(im, end) + 1);
-		mutex_unlock(&im->lock);
-		if (!mapped || end == last)
-			return mapped;
-		iova = end + 1;
-	}
-}
-
-/**
- * iommu_memfd_dma_begin - watch over a DMA
- * @imd: the IOVA space
- * @dma: on the caller's stack or in its object, until iommu_memfd_dma_end()
- * @iova: first IOVA that the DMA touches
- * @length: in bytes, not 0; the range does not wrap around
- * @prot: IOMMU_READ or IOMMU_WRITE, for what the DMA does
- *
- * Called before the DMA is started. For devices that cannot tell whether the
- * IOMMU stopped them.
- *
- * Context: may sleep.
- */
-void iommu_memfd_dma_begin(struct iommu_memfd_domain *imd,
-			   struct iommu_memfd_dma *dma, u64 iova, u64 length,
-			   int prot)
-{
-	bool mapped;
-
-	dma->imd = imd;
-	dma->iova = iova;
-	dma->last = iova + length - 1;
-	dma->cut = false;
-	/* before the look, so that what is revoked after it is not missed */
-	spin_lock(&imd->dma_lock);
-	list_add(&dma->list, &imd->dmas);
-	spin_unlock(&imd->dma_lock);
-
-	mutex_lock(&imd->lock);
-	mapped = covered(imd, dma->iova, dma->last, prot);
-	mutex_unlock(&imd->lock);
-	if (!mapped) {
-		spin_lock(&imd->dma_lock);
-		dma->cut = true;
-		spin_unlock(&imd->dma_lock);
-	}
-}
-EXPORT_SYMBOL_GPL(iommu_memfd_dma_begin);
-
-/**
- * iommu_memfd_dma_end - a DMA that was watched over has ended
- * @dma: from iommu_memfd_dma_begin()
- *
- * Context: may sleep.
- * Return: true if all that the DMA touched was mapped for it, all the time.
- */
-bool iommu_memfd_dma_end(struct iommu_memfd_dma *dma)
-{
-	bool cut;
-
-	spin_lock(&dma->imd->dma_lock);
-	list_del(&dma->list);
-	cut = dma->cut;
-	spin_unlock(&dma->imd->dma_lock);
-	return !cut;
-}
-EXPORT_SYMBOL_GPL(iommu_memfd_dma_end);
 
 /* One mirror of a range, alone in its IOVA space */
 struct range_mirror {

@@ -871,43 +871,51 @@ static void sequence_guards_fill(struct kunit *test)
 	memfd_unregister_falloc_notifier(&slow.mn);
 }
 
-static void dma_is_cut(struct kunit *test)
+struct announced {
+	struct kunit *test;
+	u64 iova, length;
+	int nr;
+};
+
+static struct announced announced;
+
+static void record_revoke(struct iommu_memfd_domain *imd, u64 iova, u64 length)
+{
+	u64 at;
+
+	announced.nr++;
+	announced.iova = iova;
+	announced.length = length;
+	for (at = iova; at < iova + length; at += PAGE_SIZE)
+		KUNIT_EXPECT_NE(announced.test, 0, reach(announced.test->priv, at));
+}
+
+/* The owner of the domain is notified of what goes, and before it goes */
+static void announces_before_it_unmaps(struct kunit *test)
 {
 	struct ctx *ctx = test->priv;
-	struct iommu_memfd_dma dma, near;
-	struct iommu_memfd *im, *ro;
+	struct iommu_memfd *im;
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 8));
-	im = map(test, IOVA, 0, 4);
-	ro = iommu_memfd_map(&ctx->imd, IOVA + 4 * PAGE_SIZE, 8 * PAGE_SIZE,
-			     ctx->file, 4 * PAGE_SIZE, IOMMU_READ);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(ro));
+	announced = (struct announced){ .test = test };
+	ctx->imd.revoke = record_revoke;
+	im = map(test, IOVA, 0, 64);
+	KUNIT_EXPECT_EQ(test, 0, announced.nr);
 
-	/* across two mirrors */
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA + PAGE_SIZE + 5, 6 * PAGE_SIZE, IOMMU_READ);
-	KUNIT_EXPECT_TRUE(test, iommu_memfd_dma_end(&dma));
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA + PAGE_SIZE, 3 * PAGE_SIZE, IOMMU_WRITE);
-	KUNIT_EXPECT_TRUE(test, iommu_memfd_dma_end(&dma));
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA + PAGE_SIZE, 4 * PAGE_SIZE, IOMMU_WRITE);
-	KUNIT_EXPECT_FALSE(test, iommu_memfd_dma_end(&dma));
-	/* over a hole, and over nothing */
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA + 7 * PAGE_SIZE, PAGE_SIZE + 1, IOMMU_READ);
-	KUNIT_EXPECT_FALSE(test, iommu_memfd_dma_end(&dma));
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA - 1, 2, IOMMU_READ);
-	KUNIT_EXPECT_FALSE(test, iommu_memfd_dma_end(&dma));
-
-	/* punched meanwhile, even if refilled; the neighbour is not touched */
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA, PAGE_SIZE, IOMMU_READ);
-	iommu_memfd_dma_begin(&ctx->imd, &near, IOVA + PAGE_SIZE, PAGE_SIZE, IOMMU_READ);
-	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 0, 1));
-	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 1));
-	KUNIT_EXPECT_FALSE(test, iommu_memfd_dma_end(&dma));
-	KUNIT_EXPECT_TRUE(test, iommu_memfd_dma_end(&near));
-
-	iommu_memfd_dma_begin(&ctx->imd, &dma, IOVA, PAGE_SIZE, IOMMU_READ);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 2, 4));
+	KUNIT_EXPECT_EQ(test, 1, announced.nr);
+	KUNIT_EXPECT_EQ(test, IOVA + 2 * PAGE_SIZE, announced.iova);
+	KUNIT_EXPECT_EQ(test, 2 * PAGE_SIZE, announced.length);
+	/* not of holes, nor of pages that come */
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 2, 4));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 20, 40));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 3, 4));
+	KUNIT_EXPECT_EQ(test, 1, announced.nr);
+	/* of each run by itself */
 	iommu_memfd_unmap(im);
-	KUNIT_EXPECT_FALSE(test, iommu_memfd_dma_end(&dma));
-	iommu_memfd_unmap(ro);
+	KUNIT_EXPECT_EQ(test, 3, announced.nr);
+	KUNIT_EXPECT_EQ(test, IOVA + 3 * PAGE_SIZE, announced.iova);
+	KUNIT_EXPECT_EQ(test, 5 * PAGE_SIZE, announced.length);
 }
 
 /* Do both domains of a range translate the same, @pages pages of it? */
@@ -1108,7 +1116,7 @@ static struct kunit_case iommu_memfd_cases[] = {
 	KUNIT_CASE(window_cuts_huge_folio),
 	KUNIT_CASE(splits_without_memory),
 	KUNIT_CASE(sequence_guards_fill),
-	KUNIT_CASE(dma_is_cut),
+	KUNIT_CASE(announces_before_it_unmaps),
 	KUNIT_CASE(range_in_many_domains),
 	KUNIT_CASE(range_is_charged_once),
 	KUNIT_CASE(i8_charged_until_it_has_ended),
