@@ -60,22 +60,29 @@ void iommu_memfd_unmap(struct iommu_memfd *im);
 bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length);
 
 /**
- * struct iommu_memfd_account - who is charged for pages that are mapped
+ * struct iommu_memfd_account - pinned pages, and the process they count for
+ *
+ * The pages count in the process's pinned_vm, which is kept below its
+ * RLIMIT_MEMLOCK:
+ *
+ *	charged pages = nr_mapped + nr_charged_unmapped
  */
 struct iommu_memfd_account {
 	/* private: */
-	struct mm_struct *mm;	/* NULL for kernel threads, or for nobody */
-	s64 limit;		/* in pages */
+	struct mm_struct *mm;	/* NULL: for nobody */
+	s64 limit;		/* of pinned_vm, in pages */
+	unsigned long nr_mapped;
+	unsigned long nr_charged_unmapped;
 };
 
 /**
  * struct iommu_memfd_range - a window of a memfd at one IOVA of many domains
  *
- * For who presents one IOVA space to devices in several domains, as a VFIO
- * container and an iommufd IOAS do: one mirror in each. It need not be in any.
- * Embedded in the object of the mapping. The caller has checked that nothing
- * else is mapped at these IOVAs, in any of the domains, and does not call two
- * of its functions at the same time.
+ * For callers that present one IOVA space through several domains, as a VFIO
+ * container and an iommufd IOAS do: one mirror in each domain, or none at all.
+ * Embedded in the object of the mapping. The caller makes sure that nothing
+ * else is mapped at these IOVAs in any of the domains, and does not call two
+ * functions for one range at the same time.
  *
  * @file: the memfd; the range holds a reference
  * @iova: in bytes, as are @length and @offset

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * iommu_memfd: accounting of pinned pages
+ *
+ * A page that a mirror has mapped can be neither migrated nor swapped out. It
+ * counts as pinned memory of the process that asked for the mapping, within
+ * the RLIMIT_MEMLOCK that the process had then.
+ *
+ * Pages that an invalidation has unmapped stay charged until it ends if they
+ * may return. Otherwise a process could have its pages revoked, by F_ADD_SEALS
+ * for example, charge others meanwhile, and then have both.
+ *
+ * The owner of an account serialises all calls for it.
+ */
+#include <linux/capability.h>
+#include <linux/mm_types.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "internal.h"
+
+/**
+ * iommu_memfd_account_init - set up an account of the caller's process
+ * @account: to set up; it has no pages
+ *
+ * A kernel thread has no account: nobody is charged for its pages.
+ */
+void iommu_memfd_account_init(struct iommu_memfd_account *account)
+{
+	*account = (struct iommu_memfd_account){ .mm = current->mm };
+	if (account->mm)
+		mmgrab(account->mm);
+	account->limit = capable(CAP_IPC_LOCK) ? S64_MAX :
+			 rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+}
+
+/**
+ * iommu_memfd_account_share - set up one more account of the same process
+ * @account: to set up; it has no pages
+ * @from: the process is that of this one, and so is the limit
+ */
+void iommu_memfd_account_share(struct iommu_memfd_account *account,
+			       const struct iommu_memfd_account *from)
+{
+	*account = (struct iommu_memfd_account){
+		.mm = from->mm,
+		.limit = from->limit,
+	};
+	if (account->mm)
+		mmgrab(account->mm);
+}
+
+/**
+ * iommu_memfd_account_destroy - undo iommu_memfd_account_init() or _share()
+ * @account: without charged pages
+ */
+void iommu_memfd_account_destroy(struct iommu_memfd_account *account)
+{
+	if (account->mm)
+		mmdrop(account->mm);
+}
+
+/**
+ * iommu_memfd_charge - charge for pages that are about to be mapped
+ * @account: the account
+ * @nr: number of pages
+ * @returning: the pages were mapped before an invalidation, which has not ended.
+ *	They are never refused. As a rule they are still charged; those that are
+ *	not, because they have replaced others, are charged now.
+ *
+ * Return: 0, or -EDQUOT if the pages exceed the limit. (After -ENOMEM a page
+ * fault that brought the page would be retried without end.)
+ */
+int iommu_memfd_charge(struct iommu_memfd_account *account, unsigned long nr,
+		       bool returning)
+{
+	unsigned long charged = 0;
+
+	if (unlikely(returning)) {
+		charged = min(nr, account->nr_charged_unmapped);
+		account->nr_charged_unmapped -= charged;
+	}
+	if (account->mm &&
+	    atomic64_add_return(nr - charged, &account->mm->pinned_vm) > account->limit &&
+	    !returning) {
+		atomic64_sub(nr, &account->mm->pinned_vm);
+		return -EDQUOT;
+	}
+	account->nr_mapped += nr;
+	return 0;
+}
+
+/**
+ * iommu_memfd_uncharge - pages have been unmapped
+ * @account: the account
+ * @nr: number of pages
+ * @may_return: keep the charge until iommu_memfd_uncharge_unmapped(), since the
+ *	pages may be mapped again before
+ */
+void iommu_memfd_uncharge(struct iommu_memfd_account *account, unsigned long nr,
+			  bool may_return)
+{
+	account->nr_mapped -= nr;
+	if (may_return)
+		account->nr_charged_unmapped += nr;
+	else if (account->mm)
+		atomic64_sub(nr, &account->mm->pinned_vm);
+}
+
+/**
+ * iommu_memfd_uncharge_unmapped - pages that have not returned will not return
+ * @account: the account
+ */
+void iommu_memfd_uncharge_unmapped(struct iommu_memfd_account *account)
+{
+	if (account->mm)
+		atomic64_sub(account->nr_charged_unmapped, &account->mm->pinned_vm);
+	account->nr_charged_unmapped = 0;
+}
+
+/**
+ * iommu_memfd_account_move - charge a process for another account's pages
+ * @from: an account of a process; afterwards, of nobody
+ * @to: an account of nobody, for the same pages; afterwards, of that process
+ *
+ * At no moment are the pages charged twice, so that a concurrent charge of the
+ * same process is not refused.
+ */
+void iommu_memfd_account_move(struct iommu_memfd_account *from,
+			      struct iommu_memfd_account *to)
+{
+	to->mm = from->mm;
+	to->limit = from->limit;
+	from->mm = NULL;
+	if (!to->mm)
+		return;
+	/* a page that is just entering the file may be in only one of them */
+	atomic64_add((s64)(to->nr_mapped + to->nr_charged_unmapped) -
+		     (s64)(from->nr_mapped + from->nr_charged_unmapped),
+		     &to->mm->pinned_vm);
+}
