@@ -3,10 +3,10 @@
  * mdma: a mediated DMA engine, the sample of memfd_ops and iommu_memfd
  *
  * An mdma instance is a VFIO device (mdev) that copies memory between IOVAs.
- * What stands behind an IOVA is a window of a memfd, which the device follows:
- * pages that come into the file become reachable, and pages that leave it
- * (fallocate(FALLOC_FL_PUNCH_HOLE), ftruncate(), madvise(MADV_REMOVE)) cannot
- * be reached any more once the call has returned.
+ * User space maps windows of memfds at IOVAs, and the device follows the files:
+ * it reaches pages that enter a file, and no longer reaches pages that leave it
+ * by fallocate(FALLOC_FL_PUNCH_HOLE), ftruncate() or madvise(MADV_REMOVE) once
+ * that call has returned.
  *
  * The ioctls below are for the VFIO device file descriptor. They follow
  * VFIO's argsz/flags rules: argsz is set by the caller to the size of the
@@ -22,7 +22,7 @@
 #include <linux/vfio.h>
 
 /**
- * struct vfio_mdma_info - what an instance can do
+ * struct vfio_mdma_info - properties of an instance
  *
  * @argsz: size of the structure
  * @flags: 0, in and out
@@ -48,21 +48,21 @@ struct vfio_mdma_info {
 #define VFIO_MDMA_GET_INFO	_IOWR(VFIO_TYPE, VFIO_BASE + 64, struct vfio_mdma_info)
 
 /**
- * struct vfio_mdma_map - have a window of a memfd at an IOVA
+ * struct vfio_mdma_map - map a window of a memfd at an IOVA
  *
  * @argsz: size of the structure
  * @flags: VFIO_MDMA_MAP_FLAG_READ (the device may read), _WRITE (it may
  *	write), or both
- * @fd: a memfd, or another file on tmpfs; it may be closed after the call
+ * @fd: a memfd, or another file on tmpfs; may be closed after the call
  * @reserved: 0
  * @offset: in the file, in bytes, a multiple of the lowest page size
  * @iova: likewise, within the instance's window
  * @size: in bytes, likewise, not 0
  *
- * VFIO_MDMA_MAP has the window [@offset, @offset + @size) of a memfd at @iova.
- * Pages that the file has are mapped when the call returns, those that it gains
- * later before the call that brings them returns. The window may reach past the
- * end of the file, and costs only what the file has pages.
+ * VFIO_MDMA_MAP maps the window [@offset, @offset + @size) of a memfd at @iova.
+ * Pages that the file has are mapped when the call returns, and pages that it
+ * gains later before the call that brings them returns. The window may extend
+ * past the end of the file. Its cost depends on the pages that the file has.
  *
  * Return: 0, or -1 with errno
  *	EINVAL (no access asked for, a misaligned or zero value, a range outside
@@ -71,15 +71,15 @@ struct vfio_mdma_info {
  *	such descriptor), EACCES (the descriptor is not open for reading; or the
  *	device is to write, and it is not open for writing, or the file can only
  *	be appended to), EPERM (the file is sealed against writing, and the
- *	device is to write), ENOMEM (also when the
- *	pages are more than the caller's RLIMIT_MEMLOCK: they count as pinned),
- *	EINTR, EFAULT, EIO (a page could not be read back from swap).
+ *	device is to write), ENOMEM (also when the pages exceed the caller's
+ *	RLIMIT_MEMLOCK: they count as pinned), EINTR, EFAULT, EIO (a page could
+ *	not be read back from swap).
  */
 struct vfio_mdma_map {
 	__u32	argsz;
 	__u32	flags;
-#define VFIO_MDMA_MAP_FLAG_READ		(1 << 0)
-#define VFIO_MDMA_MAP_FLAG_WRITE	(1 << 1)
+#define VFIO_MDMA_MAP_FLAG_READ		0x1
+#define VFIO_MDMA_MAP_FLAG_WRITE	0x2
 	__s32	fd;
 	__u32	reserved;
 	__u64	offset;
@@ -102,13 +102,13 @@ struct vfio_mdma_map {
  *
  * Return: 0, or -1 with errno EINVAL (a misaligned or zero value, a range
  * outside the window, a mapping that lies there in part), EOVERFLOW, EINTR
- * (killed), EFAULT. EFAULT may come late, if the structure went away while the
- * call ran: what was to be unmapped then is.
+ * (killed), EFAULT. If the structure becomes inaccessible while the call runs,
+ * EFAULT may come after the mappings have been undone.
  */
 struct vfio_mdma_unmap {
 	__u32	argsz;
 	__u32	flags;
-#define VFIO_MDMA_UNMAP_FLAG_ALL	(1 << 0)
+#define VFIO_MDMA_UNMAP_FLAG_ALL	0x1
 	__u64	iova;
 	__u64	size;
 };
@@ -116,16 +116,17 @@ struct vfio_mdma_unmap {
 #define VFIO_MDMA_UNMAP		_IOWR(VFIO_TYPE, VFIO_BASE + 66, struct vfio_mdma_unmap)
 
 /**
- * struct vfio_mdma_query - what is mapped
+ * struct vfio_mdma_query - find a mapping, or mapped pages
  *
  * @argsz: size of the structure
  * @flags: 0 or VFIO_MDMA_QUERY_FLAG_PRESENT
  * @prot: (out) the VFIO_MDMA_MAP_FLAG_READ and _WRITE of the mapping
  * @reserved: 0
- * @iova: where to look from; (out) the start of what was found, or with
- *	VFIO_MDMA_QUERY_FLAG_PRESENT the later of the two
+ * @iova: where to start; (out) the start of the mapping found, or with
+ *	VFIO_MDMA_QUERY_FLAG_PRESENT the start of the run, if that is behind the
+ *	@iova given
  * @size: (out) its length from there
- * @offset: (out) where in the file @iova leads
+ * @offset: (out) the place in the file that @iova leads to
  *
  * VFIO_MDMA_QUERY finds the first mapping, or with VFIO_MDMA_QUERY_FLAG_PRESENT
  * the first run of pages that the device can reach now, that ends after @iova.
@@ -135,7 +136,7 @@ struct vfio_mdma_unmap {
 struct vfio_mdma_query {
 	__u32	argsz;
 	__u32	flags;
-#define VFIO_MDMA_QUERY_FLAG_PRESENT	(1 << 0)
+#define VFIO_MDMA_QUERY_FLAG_PRESENT	0x1
 	__u32	prot;
 	__u32	reserved;
 	__u64	iova;
@@ -149,7 +150,7 @@ struct vfio_mdma_query {
  * The one region of the device, VFIO_MDMA_REGION_INDEX, is a file of registers
  * that read() and write() reach at the region's offset, each as a whole and
  * aligned to its size; anything else gives EINVAL. Numbers are in the host's
- * byte order. What does not fit a register's meaning gives the errno named.
+ * byte order. The comments name the errno of a value that a register refuses.
  */
 #define VFIO_MDMA_REGION_INDEX	0
 #define VFIO_MDMA_REGION_SIZE	0x28
@@ -171,14 +172,14 @@ struct vfio_mdma_query {
  * VFIO_DEVICE_RESET ends a copy without a result, and makes all registers 0.
  * Mappings and the eventfd stay.
  */
-#define VFIO_MDMA_CTRL_START	(1 << 0)
+#define VFIO_MDMA_CTRL_START	0x1
 
 /*
  * STATUS. BUSY from START until the copy has ended, which the eventfd of
- * VFIO_MDMA_IRQ_INDEX tells. Then either DONE, or FAULT: the engine met an
- * IOVA that was not mapped, or not for what it did, or was unmapped meanwhile;
- * an unspecified part of the copy may have been done. ERROR: the engine did
- * not answer; the copy's result is unknown, and further ones end the same way.
+ * VFIO_MDMA_IRQ_INDEX signals. Then either DONE, or FAULT: an IOVA of the copy was
+ * not mapped for that access, or was unmapped meanwhile; an unspecified part of
+ * the copy may have been done. ERROR: the engine did not answer; the copy's
+ * result is unknown, and further copies end the same way.
  */
 #define VFIO_MDMA_STATUS_IDLE	0
 #define VFIO_MDMA_STATUS_BUSY	1
