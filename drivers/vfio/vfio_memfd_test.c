@@ -2,22 +2,21 @@
 /*
  * Two VFIO devices in software, for tools/testing/selftests/memfd_ops
  *
- * memfd-test-dma is behind an IOMMU of its own, in software as well. That has
- * what the emulated ones lack: domains that no other device's can be shared
- * with, a region for MSIs that software manages, dirty tracking. The device
+ * memfd-test-dma is behind an IOMMU of its own, in software as well. The emulated
+ * IOMMUs lack some of its features: domains that cannot be shared with other
+ * devices, a region for MSIs that software manages, dirty tracking. The device
  * reads and writes memory through its domain.
  *
  * memfd-test-pin is emulated: it reaches memory by vfio_dma_rw() and by
  * vfio_pin_pages().
  *
- * To read or write a device's file is to have the device do that to memory. The
- * position is the IOVA, plus 2^56 for that memory to be pinned. What is
- * pinned stays so until the next such call, which may be one of no bytes, or
- * until it is unmapped. DMA that the IOMMU blocks is EFAULT; all the rest is
- * what VFIO says.
+ * Reading or writing a device's file makes the device read or write memory. The
+ * position is the IOVA, plus 2^56 to pin that memory. Memory stays pinned until
+ * the next such call, which may be one of no bytes, or until it is unmapped. DMA
+ * that the IOMMU blocks fails with EFAULT; other errors are VFIO's own.
  *
- * This is for tests alone: whoever may open the devices may do as they like with
- * what they have mapped themselves, and no more.
+ * For tests alone. Users who may open the devices reach no memory except the
+ * memory that they have mapped themselves.
  */
 #include <linux/highmem.h>
 #include <linux/iommu.h>
@@ -38,8 +37,8 @@
 #define TEST_IOVA_BITS	48
 
 /*
- * The IOMMU: a table of one entry for each page. There is no TLB: what is
- * unmapped is out of reach once xa_lock has been had.
+ * The IOMMU: a table of one entry for each page. There is no TLB: once the
+ * table's lock has been released, an unmapped page is out of reach.
  */
 
 struct test_domain {
@@ -151,12 +150,12 @@ static const struct iommu_dirty_ops test_dirty_ops = {
  * struct test_dma - the device behind the IOMMU
  *
  * @vdev: the VFIO device
- * @lock: guards @domain, and that it is not detached meanwhile
+ * @lock: protects @domain, which is not detached while it is held
  * @domain: that it is attached to, or NULL
  */
 struct test_dma {
 	struct vfio_device vdev;
-	struct mutex lock;	/* for domain */
+	struct mutex lock;	/* protects domain */
 	struct test_domain *domain;
 };
 
@@ -170,7 +169,7 @@ static int test_attach(struct iommu_domain *domain, struct device *dev)
 	return 0;
 }
 
-/* The first one comes before there is a device */
+/* The first call comes before the device exists */
 static int test_block(struct iommu_domain *domain, struct device *dev)
 {
 	if (!test_dma)
@@ -234,7 +233,7 @@ static bool test_capable(struct device *dev, enum iommu_cap cap)
 	       cap == IOMMU_CAP_DIRTY_TRACKING;
 }
 
-/* As on most of Arm: where MSIs are is up to software */
+/* As on most of Arm: software chooses the IOVA of MSIs */
 static void test_get_resv_regions(struct device *dev, struct list_head *head)
 {
 	struct iommu_resv_region *msi;
@@ -267,8 +266,8 @@ static const struct iommu_ops test_iommu_ops = {
 };
 
 /*
- * What both devices share: a buffer between user space and memory, so that no
- * fault is taken with a lock held.
+ * Both devices copy through a buffer between user space and memory, so that no
+ * page fault happens with a lock held.
  */
 
 typedef int (*test_access_t)(struct vfio_device *vdev, u64 pos, void *data,
@@ -309,7 +308,7 @@ static ssize_t test_write(struct vfio_device *vdev, const char __user *from,
 	return ret ? ret : count;
 }
 
-/* How much of a call is in the page at @iova */
+/* The part of @len bytes that is in the page at @iova */
 static size_t in_page(u64 iova, size_t len)
 {
 	return min_t(size_t, len, PAGE_SIZE - offset_in_page(iova));
@@ -412,7 +411,7 @@ static const struct vfio_device_ops test_dma_ops = {
  * struct test_pin - the emulated device
  *
  * @vdev: the VFIO device
- * @busy: its bit 0 is taken while what follows is used, see test_pin_lock()
+ * @busy: bit 0 is a lock that protects the rest, see test_pin_lock()
  * @iova: of the first page that is pinned
  * @npages: how many are pinned
  * @pages: these
@@ -431,9 +430,9 @@ static struct test_pin *to_test_pin(struct vfio_device *vdev)
 }
 
 /*
- * Not a mutex. type1 calls dma_unmap() with its list of devices locked; it takes
- * the lock of that inside of that of its mappings elsewhere; and the latter is
- * what pinning takes, and unpinning. lockdep would say so of any driver.
+ * Not a mutex, since lockdep reports an inversion in type1 with any driver: type1
+ * calls dma_unmap() with the lock of its device list held; elsewhere it nests that
+ * lock inside the one of its mappings; and pinning and unpinning take the latter.
  */
 static void test_pin_lock(struct test_pin *pin)
 {
@@ -539,8 +538,8 @@ static const struct vfio_device_ops test_pin_ops = {
 };
 
 /*
- * Both are there from boot on, and stay: nothing of this is ever unloaded or
- * unbound, and what fails at boot is left as it is.
+ * Both exist from boot on: they are never unloaded or unbound, and a failure at
+ * boot is not unwound.
  */
 
 static int test_dma_probe(struct platform_device *pdev)
@@ -582,7 +581,7 @@ static struct platform_driver test_pin_driver = {
 	.driver_managed_dma = true,
 };
 
-/* With its IOMMU, by whose node the core tells it from all the others */
+/* The device, and its IOMMU, which the IOMMU core finds by this firmware node */
 static int __init test_add_dma(void)
 {
 	struct platform_device *pdev;

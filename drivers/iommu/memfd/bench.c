@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * iommu_memfd_bench: what mapping the pages of a memfd costs at least
+ * iommu_memfd_bench: the least that mapping the pages of a memfd costs
  *
  * Looks up a memfd's folios, maps them into an IOMMU domain, unmaps and
  * releases them, by bare calls of the page cache and of the IOMMU API, and
- * counts the cycles. No bookkeeping is done, nobody follows the file: whoever
- * does more is compared with this. Does not need MEMFD_OPS.
+ * counts the cycles. It keeps no records and the file has no consumer, so this
+ * is the floor for code that does more. Does not need MEMFD_OPS.
  *
  * One request for each open of /sys/kernel/debug/iommu_memfd_bench: write
  *
@@ -40,7 +40,7 @@
 #define BENCH_SG	512
 
 /**
- * struct bench - one request
+ * struct bench_request - one request
  * @method: how to map and unmap
  * @domain: the device's, as long as the request lasts
  * @mapping: of the file, which keeps its pages meanwhile
@@ -48,7 +48,7 @@
  * @next: index of the first page whose folio has not been looked up: those
  *	before it are referenced
  * @mapped: how many bytes are mapped
- * @sg: what is collected for iommu_map_sg()
+ * @sg: folios collected for iommu_map_sg()
  * @sg_used: entries of @sg
  * @sg_pages: pages in them
  * @folios: how many there are
@@ -59,7 +59,7 @@
  * @sync: the flush
  * @release: to look up all folios again, and to drop the references
  */
-struct bench {
+struct bench_request {
 	const struct bench_method *method;
 	struct iommu_domain *domain;
 	struct address_space *mapping;
@@ -73,12 +73,12 @@ struct bench {
 
 struct bench_method {
 	const char *name;
-	int (*map)(struct bench *b, struct folio_batch *fbatch);
-	int (*finish)(struct bench *b);
+	int (*map)(struct bench_request *b, struct folio_batch *fbatch);
+	int (*finish)(struct bench_request *b);
 	size_t unmap_size;	/* of one call; 0 for all */
 };
 
-static int map_contiguous(struct bench *b, unsigned long pfn, size_t size)
+static int map_contiguous(struct bench_request *b, unsigned long pfn, size_t size)
 {
 	int error;
 
@@ -91,7 +91,7 @@ static int map_contiguous(struct bench *b, unsigned long pfn, size_t size)
 	return 0;
 }
 
-static int map_by_page(struct bench *b, struct folio_batch *fbatch)
+static int map_by_page(struct bench_request *b, struct folio_batch *fbatch)
 {
 	unsigned long pfn, end;
 	unsigned int i;
@@ -109,7 +109,7 @@ static int map_by_page(struct bench *b, struct folio_batch *fbatch)
 	return 0;
 }
 
-static int map_by_run(struct bench *b, struct folio_batch *fbatch)
+static int map_by_run(struct bench_request *b, struct folio_batch *fbatch)
 {
 	unsigned int i = 0;
 	unsigned long pfn;
@@ -130,8 +130,8 @@ static int map_by_run(struct bench *b, struct folio_batch *fbatch)
 	return 0;
 }
 
-/* Map what is collected */
-static int map_sg(struct bench *b)
+/* Map the collected folios */
+static int map_sg(struct bench_request *b)
 {
 	ssize_t mapped;
 
@@ -148,7 +148,7 @@ static int map_sg(struct bench *b)
 	return 0;
 }
 
-static int map_by_sg(struct bench *b, struct folio_batch *fbatch)
+static int map_by_sg(struct bench_request *b, struct folio_batch *fbatch)
 {
 	struct folio *folio;
 	unsigned int i;
@@ -173,8 +173,8 @@ static const struct bench_method bench_methods[] = {
 	{ .name = "sg", .map = map_by_sg, .finish = map_sg },
 };
 
-/* Do the folios go on where those before them ended? */
-static bool is_gapless(struct bench *b, pgoff_t index, struct folio_batch *fbatch)
+/* Do the folios start where those before them ended? */
+static bool is_gapless(struct bench_request *b, pgoff_t index, struct folio_batch *fbatch)
 {
 	unsigned int i;
 
@@ -188,7 +188,7 @@ static bool is_gapless(struct bench *b, pgoff_t index, struct folio_batch *fbatc
 }
 
 /* The references of the lookup stay, for as long as the folios are mapped */
-static int bench_map(struct bench *b)
+static int bench_map(struct bench_request *b)
 {
 	cycles_t start, found, done;
 	struct folio_batch fbatch;
@@ -218,8 +218,8 @@ static int bench_map(struct bench *b)
 	return 0;
 }
 
-/* Whatever is mapped, even if that is not all */
-static int bench_unmap(struct bench *b)
+/* All that is mapped, even if bench_map() failed on the way */
+static int bench_unmap(struct bench_request *b)
 {
 	size_t size = b->method->unmap_size ?: b->mapped;
 	struct iommu_iotlb_gather gather;
@@ -243,8 +243,8 @@ static int bench_unmap(struct bench *b)
 	return all == b->mapped ? 0 : -EIO;
 }
 
-/* Two references: that of bench_map(), and that of this lookup */
-static void bench_release(struct bench *b)
+/* Two references on each: that of bench_map(), and that of this lookup */
+static void bench_release(struct bench_request *b)
 {
 	unsigned int refs[PAGEVEC_SIZE], i;
 	struct folio_batch fbatch;
@@ -266,7 +266,7 @@ static void bench_release(struct bench *b)
 }
 
 /* With the device attached to the domain */
-static int bench_measure(struct bench *b)
+static int bench_measure(struct bench_request *b)
 {
 	struct inode *inode = b->mapping->host;
 	int error, ret;
@@ -276,7 +276,7 @@ static int bench_measure(struct bench *b)
 		return -ENOMEM;
 	sg_init_table(b->sg, BENCH_SG);
 
-	/* no page leaves the file from here on, so that it is found again */
+	/* no page leaves the file from here on, so the next lookup finds the same */
 	inode_lock(inode);
 	error = bench_map(b);
 	ret = bench_unmap(b);
@@ -286,8 +286,8 @@ static int bench_measure(struct bench *b)
 	return error ?: ret;
 }
 
-/* @b is its owner while this lasts */
-static int bench_device(struct bench *b, struct device *dev)
+/* Owns the device's DMA for the time of the request */
+static int bench_device(struct bench_request *b, struct device *dev)
 {
 	int error;
 
@@ -311,7 +311,7 @@ out_release:
 	return error;
 }
 
-static int bench_file(struct bench *b, const char *name, int fd)
+static int bench_file(struct bench_request *b, const char *name, int fd)
 {
 	struct device *dev;
 	struct fd f;
@@ -334,7 +334,7 @@ out_device:
 	return error;
 }
 
-static int bench_request(struct bench *b, const char *line)
+static int bench_request(struct bench_request *b, const char *line)
 {
 	char name[32], method[8];
 	unsigned int i;
@@ -356,7 +356,7 @@ static ssize_t bench_write(struct file *file, const char __user *buf, size_t siz
 			   loff_t *pos)
 {
 	char *line = simple_transaction_get(file, buf, size);
-	struct bench b = { };
+	struct bench_request b = { };
 	int error, len;
 
 	if (IS_ERR(line))
@@ -397,5 +397,5 @@ static void __exit bench_exit(void)
 }
 module_exit(bench_exit);
 
-MODULE_DESCRIPTION("What mapping the pages of a memfd costs at least");
+MODULE_DESCRIPTION("The least that mapping the pages of a memfd costs");
 MODULE_LICENSE("GPL");
