@@ -2,16 +2,19 @@
 #
 # awk -f series.awk SERIES FILES: "PATCH<tab>FILE" for each of FILES (one a line), in
 # the order of the series. Fails unless each file belongs to exactly one patch, and each
-# pattern to a file.
+# pattern to a file. In SERIES, a line is a patch, or with white space before it, one of
+# the patterns of that patch.
 
 function complain(message) {
-	print "patches/linux-6.12/series: " message >"/dev/stderr"
+	print series ": " message >"/dev/stderr"
 	failed = 1
 }
 
+FNR == 1 && FNR == NR { series = FILENAME }
+
 FNR == NR && /^[^#[:space:]]/ { patch = $1 }
 
-FNR == NR && /^[[:space:]]+[^#[:space:]]/ && $1 != "Kconfig" {
+FNR == NR && /^[[:space:]]+[^#[:space:]]/ {
 	patches[++n] = patch
 	patterns[n] = regex = $1
 	gsub(/[.+]/, "[&]", regex)
