@@ -4,9 +4,8 @@
 # apply.sh: put our patches and files into a 6.12 tree (KDIR=, or the lab's own).
 # apply.sh -R: take them out again.
 #
-# All is worked out in a copy; whatever goes wrong there, the tree is as it was. Only
-# files that differ are then written, so that make rebuilds what depends on them and no
-# more.
+# Patches are applied to a copy: if one fails, the tree stays as it is. Then git writes
+# the files that differ, and no others, so that make rebuilds little.
 
 . "$(dirname "$0")/stage.sh"
 
@@ -24,7 +23,7 @@ fi
 diff_of "$base" "$after" >"$work/.git/applied"
 diff_of "$before" "$after" >"$work/.git/step"
 
-# No half of it: Ctrl-C waits.
+# Ctrl-C must not leave half of it.
 trap '' INT TERM HUP
 git --git-dir="$work/.git" --work-tree="$TREE" -C "$TREE" \
 	apply --allow-empty --whitespace=nowarn "$work/.git/step"

@@ -9,7 +9,7 @@
 packages=(
 	linux-source-6.12			# the base
 	build-essential bc bison flex libelf-dev libssl-dev perl python3
-	kmod rsync patch xz-utils cpio		# the tree and the initramfs
+	kmod git rsync patch xz-utils cpio	# the tree and the initramfs
 	busybox-static				# the guest's user space
 	qemu-system-x86				# the machine
 	ccache					# makes a second build fast

@@ -7,7 +7,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# What the tree was given; the tree keeps it, so that it can be taken out again.
+# Our patches and files as one patch, which stays in the tree so that it can come out.
 applied=$TREE/.memfd_ops.patch
 
 # The caller's git configuration and repository have no say here.
@@ -18,14 +18,14 @@ export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 work=
 stage_git() { git -C "${work:?}" "$@"; }
 
-# stage_patch WHAT OPTION... FILE: git allows no fuzz.
+# stage_patch NAME OPTION... FILE: git allows no fuzz.
 stage_patch() {
-	local what=$1
+	local name=$1
 
 	shift
 	if ! stage_git apply --index --allow-empty -v "$@" >"$work/.git/output" 2>&1; then
 		grep -v '^Checking patch' "$work/.git/output" >&2
-		die "$what does not apply to $TREE, which is left as it was"
+		die "$name does not apply to $TREE, which is left as it was"
 	fi
 }
 
@@ -43,7 +43,7 @@ stage_base() {
 	list=$(series_files) || die "patches/linux-6.12/series does not fit our files"
 	[ -f "$applied" ] || applied=/dev/null
 
-	git init -q "$work"
+	git init -q -b master "$work"
 	{
 		our_patches | xargs -d '\n' cat "$applied" | changed_by
 		cut -f 2 <<<"$list"
@@ -52,7 +52,7 @@ stage_base() {
 	stage_git add -Af .
 	# shellcheck disable=SC2034 # for apply.sh
 	before=$(stage_git write-tree)
-	stage_patch "the reverse of what was applied ($applied)" -R "$applied"
+	stage_patch "the reverse of $applied" -R "$applied"
 	# shellcheck disable=SC2034
 	base=$(stage_git write-tree)
 
@@ -98,6 +98,7 @@ stage_maintainers() {
 			print entry
 			in_list = 0
 		}
-		{ print last = $0 }' <(sed '1,/^$/d' "$TOP/MAINTAINERS") "$TREE/MAINTAINERS" \
-		>"$work/MAINTAINERS"
+		{ print last = $0 }' <(sed '1,/^$/d' "$TOP/MAINTAINERS") "$work/MAINTAINERS" \
+		>"$work/.git/MAINTAINERS"
+	cp "$work/.git/MAINTAINERS" "$work/MAINTAINERS"
 }
