@@ -5,7 +5,7 @@
 
 LAB := tools/memfd_ops/lab
 
-export ACCEL BASE_CONFIG CHECK FILES IOMMU J KDIR MEM ROWS SAN SEED T TIMEOUT
+export ACCEL BASE_CONFIG CHECK CONFIG FILES IOMMU J KDIR MEM ROWS SAN SEED T TIMEOUT
 # As the user typed it: make would expand a $ in it.
 export LAB_CMD := $(value CMD)
 
@@ -36,7 +36,7 @@ apply:
 unapply:
 	@$(LAB)/apply.sh -R
 
-series:
+series deb:
 	@$(LAB)/$@.sh
 
 clean:
@@ -46,4 +46,4 @@ distclean:
 	rm -rf build
 
 .PHONY: help bench profile demo run shell check torture lint model regress apply unapply \
-	series clean distclean
+	series deb clean distclean
