@@ -14,8 +14,18 @@
  *
  * What the kernel does not have (CONFIG_MEMFD_OPS, KVM) is left out.
  */
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <memfd_ops/files.h>
+#include <memfd_ops/mdma.h>
+#include <memfd_ops/memory.h>
+#include <memfd_ops/vfio.h>
+
 #include "../testing/selftests/memfd_ops/kvm_rig.h"
-#include "../testing/selftests/memfd_ops/vfio_util.h"
 #include "need.h"
 
 #define KIB	1024UL
@@ -116,17 +126,17 @@ static unsigned char *map_memfd(int fd, size_t size)
  */
 static void keep_memory_together(void)
 {
-	need(mdma_write_file("/proc/sys/vm/percpu_pagelist_high_fraction", "1000000"),
+	need(write_file("/proc/sys/vm/percpu_pagelist_high_fraction", "1000000"),
 	     "shorten the CPU's lists of pages");
 	/* khugepaged would look at us every ten seconds, in the middle of something */
-	need(mdma_write_file("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan",
+	need(write_file("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan",
 			     "1"), "keep khugepaged from scanning");
 }
 
 /* ... nor in batches, on the way to the lists that reclaim looks through. */
 static void settle_memory(void)
 {
-	need(mdma_write_file("/proc/sys/vm/drop_caches", "1"), "empty the CPU's batches");
+	need(write_file("/proc/sys/vm/drop_caches", "1"), "empty the CPU's batches");
 }
 
 /* A file without pages, that gets folios of this kind. */
@@ -135,7 +145,7 @@ static struct memory memory_open(enum layout layout, size_t size)
 	struct memory m = { .layout = layout, .twin_fd = -1, .size = size };
 
 	settle_memory();
-	need(mdma_write_file(SHMEM_ENABLED, layout == HUGE_FOLIOS ? "always" : "never"),
+	need(write_file(SHMEM_ENABLED, layout == HUGE_FOLIOS ? "always" : "never"),
 	     "choose the size of folios");
 	m.fd = new_memfd(size);
 	m.mem = map_memfd(m.fd, size);
@@ -273,7 +283,7 @@ static int open_nvme(const struct peer *p)
 static void close_nvme(void)
 {
 	vdev_close(&nvme);
-	mdma_close_fd(&space.fd);
+	close_fd(&space.fd);
 }
 
 static int map_file(struct memory *m, size_t offset, __u64 at, size_t size)
@@ -916,7 +926,7 @@ static void row_guest(void)
 /* Free memory and the IOMMU's page tables, whose sum a mapping should not change. */
 static long free_bytes(void)
 {
-	long kib = need(mdma_mem_free(), "read how much memory is free");
+	long kib = need(mem_free_kib(), "read how much memory is free");
 	long tables = need(counter("/proc/vmstat", "nr_iommu_pages"),
 			   "read how much memory the IOMMU's page tables have");
 
@@ -997,7 +1007,7 @@ static void find_devices(void)
 	need(pci_take(nvme_address), "have vfio-pci drive the NVMe controller");
 	need(space_open(&s, TYPE1), "open a VFIO container");
 	have_ours = ioctl(s.fd, VFIO_CHECK_EXTENSION, VFIO_MAP_MEMFD) == 1;
-	mdma_close_fd(&s.fd);
+	close_fd(&s.fd);
 }
 
 int main(int argc, char **argv)

@@ -8,16 +8,22 @@
  * drawn, and compared. Exits with 0 only if everything was as it should be.
  *
  * Read main() first: it lists the steps, which stand above it in that order. What
- * they use stands above them, in mdma_util.h, and in vmm.h.
+ * they use stands above them, in mdma.h, and in vmm.h.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "../testing/selftests/memfd_ops/mdma_util.h"
+#include <memfd_ops/mdma.h>
+
 #include "vmm.h"
 
 #define PAGES	64	/* of the file: a column each */

@@ -12,16 +12,24 @@
  *
  * For a machine that is little-endian and has pages of 4 KiB, as NVMe has.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <ctype.h>
-#include <linux/iommufd.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "../testing/selftests/memfd_ops/mdma_util.h"
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
+
+#include <memfd_ops/files.h>
+#include <memfd_ops/mdma.h>
+
 #include "need.h"
 
 #define PAGE	4096UL
@@ -69,7 +77,7 @@ static double now_ms(void)
 /* In KiB. */
 static long mem_free(void)
 {
-	return need(mdma_mem_free(), "read how much memory is free");
+	return need(mem_free_kib(), "read how much memory is free");
 }
 
 /* ---- The controller as a PCI device, and VFIO ---- */
@@ -108,7 +116,7 @@ static void find_controller(void)
 		return;
 	if (!glob(PCI_DEVICES "/*/class", 0, NULL, &found)) {
 		for (i = 0; i < found.gl_pathc && !address[0]; i++) {
-			if (mdma_read_file(found.gl_pathv[i], class, sizeof(class)) ||
+			if (read_line(found.gl_pathv[i], class, sizeof(class)) ||
 			    strcmp(class, CLASS_NVME))
 				continue;
 			snprintf(address, sizeof(address), "%.*s",
@@ -128,8 +136,8 @@ static void bind_controller(void)
 
 	if (!device_link("driver", driver, sizeof(driver))) {
 		snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", address);
-		need(mdma_write_file(path, "vfio-pci"), "write driver_override");
-		need(mdma_write_file("/sys/bus/pci/drivers_probe", address), "probe");
+		need(write_file(path, "vfio-pci"), "write driver_override");
+		need(write_file("/sys/bus/pci/drivers_probe", address), "probe");
 		if (!device_link("driver", driver, sizeof(driver)))
 			give_up("vfio-pci does not take %s: no IOMMU?", address);
 	}

@@ -3,24 +3,25 @@
  * Mapping memfds for the device: what is refused, and how; what windows may
  * look like; what it costs.
  */
-#include "test_util.h"
+#include "lib/iova_table.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define PAGES	64
 
 FIXTURE(mirror)
 {
-	struct rig r;
+	struct test_env env;
 };
 
 FIXTURE_SETUP(mirror)
 {
-	ASSERT_EQ(0, rig_setup(&self->r, PAGES));
+	ASSERT_EQ(0, env_setup(&self->env, PAGES));
 }
 
 FIXTURE_TEARDOWN(mirror)
 {
-	rig_teardown(&self->r);
+	env_teardown(&self->env);
 }
 
 static int errno_of(int ret)
@@ -29,9 +30,9 @@ static int errno_of(int ret)
 }
 
 /* Is nothing at all mapped, by any account? */
-static bool nothing_mapped(struct rig *r, int i)
+static bool nothing_mapped(struct test_env *env, int i)
 {
-	struct mdma *m = &r->dev[i];
+	struct mdma *m = &env->dev[i];
 	struct vfio_mdma_query q;
 	struct iova_table t;
 	bool nothing = true;
@@ -39,7 +40,7 @@ static bool nothing_mapped(struct rig *r, int i)
 
 	if (mdma_query(m, 0, 0, &q) != -ENOENT ||
 	    mdma_query(m, 0, VFIO_MDMA_QUERY_FLAG_PRESENT, &q) != -ENOENT ||
-	    consumers_of(r->fd) > 0)
+	    consumers_of(env->fd) > 0)
 		return false;
 	if (iova_table_read(m, &t))
 		return true;
@@ -53,7 +54,7 @@ static bool nothing_mapped(struct rig *r, int i)
 
 TEST_F_TIMEOUT(mirror, info, 60)
 {
-	struct mdma *m = &self->r.dev[0], *other = &self->r.dev[1];
+	struct mdma *m = &self->env.dev[0], *other = &self->env.dev[1];
 	struct vfio_mdma_info info = m->info;
 
 	EXPECT_EQ(0, info.flags);
@@ -81,18 +82,18 @@ TEST_F_TIMEOUT(mirror, info, 60)
 
 TEST_F_TIMEOUT(mirror, map_refused, 120)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	const struct vfio_mdma_map good = {
 		.argsz = sizeof(good),
 		.flags = MDMA_RW,
-		.fd = r->fd,
+		.fd = env->fd,
 		.iova = m->info.iova_start + 16 * PAGE,
 		.offset = PAGE,
 		.size = 4 * PAGE,
 	};
 	const __u64 start = m->info.iova_start, last = m->info.iova_last;
-	const __u64 other = self->r.dev[1].info.iova_start;
+	const __u64 other = self->env.dev[1].info.iova_start;
 	const __u64 top = -PAGE;
 	struct vfio_mdma_map map;
 	size_t i;
@@ -141,16 +142,16 @@ TEST_F_TIMEOUT(mirror, map_refused, 120)
 
 	if (!start)
 		SKIP(return, "the window begins at IOVA 0");
-	fill(at(r, 1), 1);
+	fill(at(env, 1), 1);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		map = tries[i].map;
 		EXPECT_EQ(tries[i].error, errno_of(ioctl(m->fd, VFIO_MDMA_MAP, &map)))
 			TH_LOG("with %s", tries[i].what);
-		EXPECT_TRUE(nothing_mapped(r, 0))
+		EXPECT_TRUE(nothing_mapped(env, 0))
 			TH_LOG("after %s", tries[i].what);
 	}
 	EXPECT_EQ(EFAULT, errno_of(ioctl(m->fd, VFIO_MDMA_MAP, NULL)));
-	EXPECT_TRUE(nothing_mapped(r, 0));
+	EXPECT_TRUE(nothing_mapped(env, 0));
 
 	/* and without any of that it is fine */
 	map = good;
@@ -161,8 +162,8 @@ TEST_F_TIMEOUT(mirror, map_refused, 120)
 
 TEST_F_TIMEOUT(mirror, overlaps_refused, 60)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	const struct {
 		size_t first, pages;
 	} tries[] = {
@@ -170,17 +171,17 @@ TEST_F_TIMEOUT(mirror, overlaps_refused, 60)
 	};
 	size_t i;
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-	ASSERT_EQ(0, rig_map(r, 0, 16, 8));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	ASSERT_EQ(0, env_map(env, 0, 16, 8));
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
-		EXPECT_EQ(-EEXIST, rig_map(r, 0, tries[i].first, tries[i].pages));
-		EXPECT_EQ(8, rig_reachable(r, 0, 0, PAGES));
-		EXPECT_EQ(1, consumers_of(r->fd));
+		EXPECT_EQ(-EEXIST, env_map(env, 0, tries[i].first, tries[i].pages));
+		EXPECT_EQ(8, env_reachable(env, 0, 0, PAGES));
+		EXPECT_EQ(1, consumers_of(env->fd));
 	}
 	/* beside it there is room */
-	EXPECT_EQ(0, rig_map(r, 0, 15, 1));
-	EXPECT_EQ(0, rig_map(r, 0, 24, 1));
-	EXPECT_EQ(10, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(0, env_map(env, 0, 15, 1));
+	EXPECT_EQ(0, env_map(env, 0, 24, 1));
+	EXPECT_EQ(10, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(10 * PAGE, mdma_unmap_all(m));
 }
 
@@ -191,12 +192,12 @@ static int map_at(struct mdma *m, int fd, __u32 flags)
 
 TEST_F_TIMEOUT(mirror, files, 60)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	int fd, pipefd[2];
 	char path[64];
 
-	fill(at(r, 0), 0);
+	fill(at(env, 0), 0);
 	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	EXPECT_EQ(-EINVAL, map_at(m, fd, MDMA_RW));
 	close(fd);
@@ -222,12 +223,12 @@ TEST_F_TIMEOUT(mirror, files, 60)
 	}
 
 	/* the file's mode is the device's */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", env->fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(-EACCES, map_at(m, fd, MDMA_RW));
 	EXPECT_EQ(-EACCES, map_at(m, fd, VFIO_MDMA_MAP_FLAG_WRITE));
-	EXPECT_TRUE(nothing_mapped(r, 0));
+	EXPECT_TRUE(nothing_mapped(env, 0));
 	EXPECT_EQ(0, map_at(m, fd, VFIO_MDMA_MAP_FLAG_READ));
 	EXPECT_EQ(PAGE, mdma_unmap_all(m));
 	close(fd);
@@ -236,7 +237,7 @@ TEST_F_TIMEOUT(mirror, files, 60)
 	EXPECT_EQ(-EACCES, map_at(m, fd, VFIO_MDMA_MAP_FLAG_READ));
 	/* what VT-d lets a device write, it lets it read as well */
 	EXPECT_EQ(-EACCES, map_at(m, fd, VFIO_MDMA_MAP_FLAG_WRITE));
-	EXPECT_TRUE(nothing_mapped(r, 0));
+	EXPECT_TRUE(nothing_mapped(env, 0));
 	close(fd);
 	fd = open(path, O_PATH | O_CLOEXEC);
 	EXPECT_EQ(-EBADF, map_at(m, fd, VFIO_MDMA_MAP_FLAG_READ));
@@ -251,41 +252,41 @@ TEST_F_TIMEOUT(mirror, files, 60)
 		close(fd);
 		EXPECT_EQ(PAGE, mdma_unmap_all(m));
 	}
-	EXPECT_TRUE(nothing_mapped(r, 0));
+	EXPECT_TRUE(nothing_mapped(env, 0));
 }
 
 /* The device may do what the mapping says, and nothing else. */
 TEST_F_TIMEOUT(mirror, protection, 120)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	struct vfio_mdma_query q;
 	int i;
 
 	for (i = 0; i < 4; i++)
-		fill(at(r, i), i);
-	ASSERT_EQ(0, mdma_map(m, r->fd, 0, iova_of(m, 0), PAGE,
+		fill(at(env, i), i);
+	ASSERT_EQ(0, mdma_map(m, env->fd, 0, iova_of(m, 0), PAGE,
 			      VFIO_MDMA_MAP_FLAG_READ));
-	ASSERT_EQ(0, mdma_map(m, r->fd, PAGE, iova_of(m, 1), PAGE,
+	ASSERT_EQ(0, mdma_map(m, env->fd, PAGE, iova_of(m, 1), PAGE,
 			      VFIO_MDMA_MAP_FLAG_WRITE));
-	ASSERT_EQ(0, rig_map(r, 0, 2, 2));
+	ASSERT_EQ(0, env_map(env, 0, 2, 2));
 	EXPECT_EQ(0, mdma_query(m, iova_of(m, 0), 0, &q));
 	EXPECT_EQ(VFIO_MDMA_MAP_FLAG_READ, q.prot);
 	EXPECT_EQ(0, mdma_query(m, iova_of(m, 1), VFIO_MDMA_QUERY_FLAG_PRESENT, &q));
 	EXPECT_EQ(VFIO_MDMA_MAP_FLAG_WRITE, q.prot);
 
-	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 2, 0, 64));
-	EXPECT_TRUE(filled(at(r, 0), 0));
-	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 1, 3, 64));
-	EXPECT_TRUE(filled(at(r, 3), 3));
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
-	EXPECT_EQ(0, memcmp(at(r, 0), at(r, 1), 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 2, 0, 64));
+	EXPECT_TRUE(filled(at(env, 0), 0));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 1, 3, 64));
+	EXPECT_TRUE(filled(at(env, 3), 3));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 1, 64));
+	EXPECT_EQ(0, memcmp(at(env, 0), at(env, 1), 64));
 }
 
 TEST_F_TIMEOUT(mirror, unmap, 60)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	const __u64 start = m->info.iova_start;
 	struct vfio_mdma_unmap unmap;
 	const __u64 top = -PAGE;
@@ -313,45 +314,45 @@ TEST_F_TIMEOUT(mirror, unmap, 60)
 		{ EINVAL, { sizeof(unmap), 0, start, 17 * PAGE } },
 	};
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	/* three, with a gap behind the second */
-	ASSERT_EQ(0, rig_map(r, 0, 0, 8));
-	ASSERT_EQ(0, rig_map(r, 0, 8, 4));
-	ASSERT_EQ(0, rig_map(r, 0, 16, 8));
+	ASSERT_EQ(0, env_map(env, 0, 0, 8));
+	ASSERT_EQ(0, env_map(env, 0, 8, 4));
+	ASSERT_EQ(0, env_map(env, 0, 16, 8));
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		unmap = tries[i].unmap;
 		EXPECT_EQ(tries[i].error,
 			  errno_of(ioctl(m->fd, VFIO_MDMA_UNMAP, &unmap)))
 			TH_LOG("try %zu", i);
-		EXPECT_EQ(20, rig_reachable(r, 0, 0, PAGES));
-		EXPECT_EQ(3, consumers_of(r->fd));
+		EXPECT_EQ(20, env_reachable(env, 0, 0, PAGES));
+		EXPECT_EQ(3, consumers_of(env->fd));
 	}
 	EXPECT_EQ(EFAULT, errno_of(ioctl(m->fd, VFIO_MDMA_UNMAP, NULL)));
 
 	EXPECT_EQ(0, mdma_unmap(m, iova_of(m, 12), 4 * PAGE));
 	EXPECT_EQ(0, mdma_unmap(m, iova_of(m, 40), PAGE));
-	EXPECT_EQ(20, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(20, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(12 * PAGE, mdma_unmap(m, iova_of(m, 8), 16 * PAGE));
-	EXPECT_EQ(8, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(8, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(8 * PAGE, mdma_unmap(m, m->info.iova_start,
 				       m->info.iova_last - m->info.iova_start + 1));
 	EXPECT_EQ(0, mdma_unmap_all(m));
-	EXPECT_TRUE(nothing_mapped(r, 0));
-	EXPECT_EQ(PAGES, allocated(r->fd));
+	EXPECT_TRUE(nothing_mapped(env, 0));
+	EXPECT_EQ(PAGES, allocated(env->fd));
 }
 
 TEST_F_TIMEOUT(mirror, query, 60)
 {
-	struct mdma *m = &self->r.dev[0];
+	struct mdma *m = &self->env.dev[0];
 	const __u32 present = VFIO_MDMA_QUERY_FLAG_PRESENT;
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	struct vfio_mdma_query q;
 	__u64 base = iova_of(m, 0);
 
-	ASSERT_EQ(0, mdma_map(m, r->fd, 8 * PAGE, base + 16 * PAGE, 16 * PAGE, MDMA_RW));
+	ASSERT_EQ(0, mdma_map(m, env->fd, 8 * PAGE, base + 16 * PAGE, 16 * PAGE, MDMA_RW));
 	EXPECT_EQ(-ENOENT, mdma_query(m, 0, present, &q));
-	ASSERT_EQ(0, grow(r->fd, 10, 2));
-	ASSERT_EQ(0, grow(r->fd, 20, 40));
+	ASSERT_EQ(0, grow(env->fd, 10, 2));
+	ASSERT_EQ(0, grow(env->fd, 20, 40));
 
 	EXPECT_EQ(0, mdma_query(m, 0, 0, &q));
 	EXPECT_EQ(base + 16 * PAGE, q.iova);
@@ -391,60 +392,60 @@ TEST_F_TIMEOUT(mirror, query, 60)
 /* The window reaches past the end of the file, which grows and shrinks. */
 TEST_F_TIMEOUT(mirror, past_the_end, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 
-	ASSERT_EQ(0, ftruncate(r->fd, 0));
-	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
-	EXPECT_EQ(0, rig_reachable(r, 0, 0, PAGES));
-	ASSERT_EQ(4, pwrite(r->fd, "four", 4, 3 * PAGE));
-	EXPECT_EQ(1, rig_reachable(r, 0, 0, PAGES));
-	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
-	ASSERT_EQ(0, grow(r->fd, 4, PAGES - 4));
-	EXPECT_EQ(PAGES - 3, rig_reachable(r, 0, 0, PAGES));
+	ASSERT_EQ(0, ftruncate(env->fd, 0));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	EXPECT_EQ(0, env_reachable(env, 0, 0, PAGES));
+	ASSERT_EQ(4, pwrite(env->fd, "four", 4, 3 * PAGE));
+	EXPECT_EQ(1, env_reachable(env, 0, 0, PAGES));
+	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 4, PAGES - 4));
+	EXPECT_EQ(PAGES - 3, env_reachable(env, 0, 0, PAGES));
 	/* the end is within a page: that stays, and what was behind is zero */
-	memset(at(r, 5), 0xcc, PAGE);
-	ASSERT_EQ(0, ftruncate(r->fd, 5 * PAGE + 1));
-	EXPECT_EQ(3, rig_reachable(r, 0, 0, PAGES));
-	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
-	ASSERT_EQ(0, ftruncate(r->fd, 6 * PAGE));
-	EXPECT_EQ(0xcc, at(r, 5)[0]);
-	EXPECT_TRUE(all(at(r, 5) + 1, PAGE - 1, 0));
-	ASSERT_EQ(0, ftruncate(r->fd, 0));
-	EXPECT_EQ(0, rig_reachable(r, 0, 0, PAGES));
+	memset(at(env, 5), 0xcc, PAGE);
+	ASSERT_EQ(0, ftruncate(env->fd, 5 * PAGE + 1));
+	EXPECT_EQ(3, env_reachable(env, 0, 0, PAGES));
+	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
+	ASSERT_EQ(0, ftruncate(env->fd, 6 * PAGE));
+	EXPECT_EQ(0xcc, at(env, 5)[0]);
+	EXPECT_TRUE(all(at(env, 5) + 1, PAGE - 1, 0));
+	ASSERT_EQ(0, ftruncate(env->fd, 0));
+	EXPECT_EQ(0, env_reachable(env, 0, 0, PAGES));
 }
 
 /* One page at several IOVAs: it must go from all of them. */
 TEST_F_TIMEOUT(mirror, aliases, 60)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	__u64 alias = iova_of(m, 3 * PAGES + 1);
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
-	ASSERT_EQ(0, mdma_map(m, r->fd, 0, alias, PAGES * PAGE, MDMA_RW));
-	EXPECT_EQ(0, differences(m, alias, r->fd, r->mem, 0, PAGES));
-	fill(at(r, 5), 5);
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	ASSERT_EQ(0, mdma_map(m, env->fd, 0, alias, PAGES * PAGE, MDMA_RW));
+	EXPECT_EQ(0, differences(m, alias, env->fd, env->mem, 0, PAGES));
+	fill(at(env, 5), 5);
 	EXPECT_EQ(VFIO_MDMA_STATUS_DONE,
 		  mdma_copy(m, alias + 5 * PAGE, iova_of(m, 6), 64));
-	EXPECT_EQ(0, memcmp(at(r, 5), at(r, 6), 64));
-	ASSERT_EQ(0, punch(r->fd, 5, 3));
-	EXPECT_EQ(PAGES - 3, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(0, memcmp(at(env, 5), at(env, 6), 64));
+	ASSERT_EQ(0, punch(env->fd, 5, 3));
+	EXPECT_EQ(PAGES - 3, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(PAGES - 3, reachable(m, alias, PAGES));
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT,
 		  mdma_copy(m, alias + 5 * PAGE, iova_of(m, 8), 64));
 	EXPECT_EQ(PAGES * PAGE, mdma_unmap(m, alias, PAGES * PAGE));
-	EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
 
 struct window {
 	size_t first, pages, shift;
 };
 
-static void followed(struct __test_metadata *_metadata, struct rig *r, __u64 iova,
+static void followed(struct __test_metadata *_metadata, struct test_env *env, __u64 iova,
 		     const struct window *w)
 {
-	EXPECT_EQ(0, differences(&r->dev[0], iova, r->fd, r->mem, w->first, w->pages))
+	EXPECT_EQ(0, differences(&env->dev[0], iova, env->fd, env->mem, w->first, w->pages))
 		TH_LOG("window of %zu pages at %zu, shifted by %zu", w->pages,
 		       w->first, w->shift);
 }
@@ -453,8 +454,8 @@ static void followed(struct __test_metadata *_metadata, struct rig *r, __u64 iov
 TEST_F_TIMEOUT(mirror, huge_folios, 180)
 {
 	const size_t pages = 3 * HUGE_PAGES;
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	const struct window windows[] = {
 		{ 0, pages, 0 },
 		{ 1, pages - 2, 0 },
@@ -468,21 +469,21 @@ TEST_F_TIMEOUT(mirror, huge_folios, 180)
 	bool table;
 	__u64 iova;
 
-	if (rig_thp(r, "force"))
+	if (env_thp(env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
-	rig_teardown(r);
-	ASSERT_EQ(0, rig_setup(r, pages));
-	ASSERT_EQ(0, rig_thp(r, "force"));
+	env_teardown(env);
+	ASSERT_EQ(0, env_setup(env, pages));
+	ASSERT_EQ(0, env_thp(env, "force"));
 	table = has_iova_table(m);
 	for (w = windows; w < windows + ARRAY_SIZE(windows); w++) {
-		ASSERT_EQ(0, punch(r->fd, 0, pages));
-		ASSERT_EQ(0, grow(r->fd, 0, pages));
-		at(r, 0)[0] = 1;
-		ASSERT_TRUE(is_huge(at(r, 0)));
+		ASSERT_EQ(0, punch(env->fd, 0, pages));
+		ASSERT_EQ(0, grow(env->fd, 0, pages));
+		at(env, 0)[0] = 1;
+		ASSERT_TRUE(is_huge(at(env, 0)));
 		iova = iova_of(m, w->first + w->shift);
-		ASSERT_EQ(0, mdma_map(m, r->fd, w->first * PAGE, iova,
+		ASSERT_EQ(0, mdma_map(m, env->fd, w->first * PAGE, iova,
 				      w->pages * PAGE, MDMA_RW));
-		followed(_metadata, r, iova, w);
+		followed(_metadata, env, iova, w);
 		EXPECT_EQ(w->pages, reachable(m, iova, w->pages));
 		if (table && w == windows)
 			EXPECT_EQ(HUGE, entry_size(m, iova));
@@ -491,19 +492,19 @@ TEST_F_TIMEOUT(mirror, huge_folios, 180)
 		EXPECT_EQ(0, reachable(m, iova + w->pages * PAGE, 1));
 
 		/* holes at the edges of a folio, inside, and across two */
-		ASSERT_EQ(0, punch(r->fd, 150, 1));
-		followed(_metadata, r, iova, w);
-		ASSERT_EQ(0, punch(r->fd, HUGE_PAGES - 3, 6));
-		followed(_metadata, r, iova, w);
-		ASSERT_EQ(0, punch(r->fd, 3 * HUGE_PAGES - 1, 1));
-		followed(_metadata, r, iova, w);
-		EXPECT_EQ(pages - 8, allocated(r->fd));
-		ASSERT_EQ(0, grow(r->fd, 0, pages));
-		followed(_metadata, r, iova, w);
+		ASSERT_EQ(0, punch(env->fd, 150, 1));
+		followed(_metadata, env, iova, w);
+		ASSERT_EQ(0, punch(env->fd, HUGE_PAGES - 3, 6));
+		followed(_metadata, env, iova, w);
+		ASSERT_EQ(0, punch(env->fd, 3 * HUGE_PAGES - 1, 1));
+		followed(_metadata, env, iova, w);
+		EXPECT_EQ(pages - 8, allocated(env->fd));
+		ASSERT_EQ(0, grow(env->fd, 0, pages));
+		followed(_metadata, env, iova, w);
 		EXPECT_EQ(w->pages, reachable(m, iova, w->pages));
-		ASSERT_EQ(0, ftruncate(r->fd, 50 * PAGE));
-		followed(_metadata, r, iova, w);
-		ASSERT_EQ(0, ftruncate(r->fd, pages * PAGE));
+		ASSERT_EQ(0, ftruncate(env->fd, 50 * PAGE));
+		followed(_metadata, env, iova, w);
+		ASSERT_EQ(0, ftruncate(env->fd, pages * PAGE));
 		EXPECT_EQ(w->pages * PAGE, mdma_unmap_all(m));
 	}
 }
@@ -526,7 +527,7 @@ static double seconds(void)
 TEST_F_TIMEOUT(mirror, sparse_is_cheap, 180)
 {
 	const __u64 tera = 1ULL << 40, chunk = 1 << 20, dense = 16 * chunk;
-	struct mdma *m = &self->r.dev[0];
+	struct mdma *m = &self->env.dev[0];
 	const __u64 start = m->info.iova_start;
 	double sparse_time, dense_time;
 	long sparse_table, dense_table;

@@ -3,7 +3,11 @@
  * What a process may map is what the descriptors that it holds allow, whoever made
  * them, whatever it was or becomes; and what it may hold is its own limit.
  */
-#include "rights_util.h"
+#include <sched.h>
+#include <signal.h>
+
+#include "lib/rights.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define PAGES	256
@@ -11,22 +15,22 @@
 
 FIXTURE(rights)
 {
-	struct rig r;
+	struct test_env env;
 };
 
 FIXTURE_SETUP(rights)
 {
-	ASSERT_EQ(0, rig_setup(&self->r, PAGES));
+	ASSERT_EQ(0, env_setup(&self->env, PAGES));
 }
 
 FIXTURE_TEARDOWN(rights)
 {
-	rig_teardown(&self->r);
+	env_teardown(&self->env);
 }
 
-static int map_flags(struct rig *r, int fd, __u32 flags)
+static int map_flags(struct test_env *env, int fd, __u32 flags)
 {
-	struct mdma *m = &r->dev[0];
+	struct mdma *m = &env->dev[0];
 	int ret = mdma_map(m, fd, 0, iova_of(m, 0), PAGES * PAGE, flags);
 
 	if (!ret)
@@ -37,47 +41,47 @@ static int map_flags(struct rig *r, int fd, __u32 flags)
 /* An ordinary user who is handed a device and a descriptor has these, no more. */
 TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	int ro, wo, path, status;
 
-	ASSERT_EQ(0, grow(r->fd, 0, 4));
-	ro = reopen(r->fd, O_RDONLY);
-	wo = reopen(r->fd, O_WRONLY);
-	path = reopen(r->fd, O_PATH);
+	ASSERT_EQ(0, grow(env->fd, 0, 4));
+	ro = reopen(env->fd, O_RDONLY);
+	wo = reopen(env->fd, O_WRONLY);
+	path = reopen(env->fd, O_PATH);
 	ASSERT_LE(0, ro);
 	ASSERT_LE(0, wo);
 	ASSERT_LE(0, path);
 	/* who may not open it again either */
-	ASSERT_EQ(0, fchmod(r->fd, 0600));
+	ASSERT_EQ(0, fchmod(env->fd, 0600));
 
 	if (in_child(&status)) {
-		close(r->fd);
-		MUST(!munmap(r->mem, PAGES * PAGE));
+		close(env->fd);
+		MUST(!munmap(env->mem, PAGES * PAGE));
 		MUST(!setgid(NOBODY) && !setuid(NOBODY));
 		MUST(set_ipc_lock(true) == -EPERM);
 		MUST(reopen(ro, O_RDWR) < 0 && errno == EACCES);
 
-		MUST(map_flags(r, ro, MDMA_RW) == -EACCES);
-		MUST(map_flags(r, ro, VFIO_MDMA_MAP_FLAG_WRITE) == -EACCES);
-		MUST(map_flags(r, ro, VFIO_MDMA_MAP_FLAG_READ) == 0);
+		MUST(map_flags(env, ro, MDMA_RW) == -EACCES);
+		MUST(map_flags(env, ro, VFIO_MDMA_MAP_FLAG_WRITE) == -EACCES);
+		MUST(map_flags(env, ro, VFIO_MDMA_MAP_FLAG_READ) == 0);
 		/* VT-d lets a device read what it may write */
-		MUST(map_flags(r, wo, VFIO_MDMA_MAP_FLAG_WRITE) == -EACCES);
-		MUST(map_flags(r, wo, VFIO_MDMA_MAP_FLAG_READ) == -EACCES);
-		MUST(map_flags(r, path, VFIO_MDMA_MAP_FLAG_READ) == -EBADF);
+		MUST(map_flags(env, wo, VFIO_MDMA_MAP_FLAG_WRITE) == -EACCES);
+		MUST(map_flags(env, wo, VFIO_MDMA_MAP_FLAG_READ) == -EACCES);
+		MUST(map_flags(env, path, VFIO_MDMA_MAP_FLAG_READ) == -EBADF);
 		/* nor does it hold more than it may lock */
 		MUST(!limit_memlock(LIMIT));
-		MUST(mdma_map(&r->dev[0], ro, 0, iova_of(&r->dev[0], 0), PAGES * PAGE,
+		MUST(mdma_map(&env->dev[0], ro, 0, iova_of(&env->dev[0], 0), PAGES * PAGE,
 			      VFIO_MDMA_MAP_FLAG_READ) == 0);
 		MUST(pinned() == 4);
 		_exit(0);
 	}
 	EXPECT_EQ(0, status);
 	/* what it left mapped can be read, and not written */
-	EXPECT_EQ(4, rig_reachable(r, 0, 0, PAGES));
-	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, rig_copy(r, 0, 0, 1, 64));
-	EXPECT_EQ(0, grow(r->fd, 4, LIMIT - 4));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, LIMIT, 1));
-	EXPECT_EQ(LIMIT, allocated(r->fd));
+	EXPECT_EQ(4, env_reachable(env, 0, 0, PAGES));
+	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 0, 1, 64));
+	EXPECT_EQ(0, grow(env->fd, 4, LIMIT - 4));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, LIMIT, 1));
+	EXPECT_EQ(LIMIT, allocated(env->fd));
 	close(ro);
 	close(wo);
 	close(path);
@@ -86,25 +90,25 @@ TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 /* To be root in a user namespace of one's own lifts no limit. */
 TEST_F_TIMEOUT(rights, user_namespace, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	int status;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
 	if (in_child(&status)) {
 		MUST(!limit_memlock(LIMIT));
 		MUST(!setgid(NOBODY) && !setuid(NOBODY));
 		MUST(!unshare(CLONE_NEWUSER));
 		/* it has the capability, there */
 		MUST(!set_ipc_lock(true));
-		MUST(rig_map(r, 0, 0, PAGES) == -ENOMEM);
+		MUST(env_map(env, 0, 0, PAGES) == -ENOMEM);
 		MUST(pinned() == 0);
-		MUST(!punch(r->fd, 0, 1));
-		MUST(!rig_map(r, 0, 0, PAGES));
+		MUST(!punch(env->fd, 0, 1));
+		MUST(!env_map(env, 0, 0, PAGES));
 		MUST(pinned() == LIMIT);
 		_exit(0);
 	}
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 0, 1));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 0, 1));
 }
 
 /*
@@ -113,39 +117,39 @@ TEST_F_TIMEOUT(rights, user_namespace, 60)
  */
 TEST_F_TIMEOUT(rights, privilege_comes_and_goes, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	int status;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
 	if (in_child(&status)) {
 		MUST(!set_ipc_lock(false));
 		MUST(!limit_memlock(LIMIT));
-		MUST(!rig_map(r, 0, 0, PAGES));
+		MUST(!env_map(env, 0, 0, PAGES));
 		MUST(!set_ipc_lock(true));
-		MUST(grow(r->fd, LIMIT, 1) == -EDQUOT);
+		MUST(grow(env->fd, LIMIT, 1) == -EDQUOT);
 		MUST(!limit_memlock(2 * LIMIT));
-		MUST(grow(r->fd, LIMIT, 1) == -EDQUOT);
+		MUST(grow(env->fd, LIMIT, 1) == -EDQUOT);
 		/* in place of it, and with the privilege */
-		MUST(mdma_unmap_all(&r->dev[0]) == PAGES * PAGE);
+		MUST(mdma_unmap_all(&env->dev[0]) == PAGES * PAGE);
 		MUST(!limit_memlock(0));
-		MUST(!rig_map(r, 0, 0, PAGES));
+		MUST(!env_map(env, 0, 0, PAGES));
 		MUST(!set_ipc_lock(false));
 		MUST(!setgid(NOBODY) && !setuid(NOBODY));
-		MUST(!grow(r->fd, LIMIT, 1));
+		MUST(!grow(env->fd, LIMIT, 1));
 		MUST(pinned() == LIMIT + 1);
 		/* but not for another mapping */
-		MUST(rig_map(r, 1, 0, 1) == -ENOMEM);
+		MUST(env_map(env, 1, 0, 1) == -ENOMEM);
 		_exit(0);
 	}
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(LIMIT + 1, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(LIMIT + 1, env_reachable(env, 0, 0, PAGES));
 }
 
 /* Whose file it was does not matter; who maps it pays. */
 TEST_F_TIMEOUT(rights, creator_is_gone, 60)
 {
-	struct rig *r = &self->r;
-	struct mdma *m = &r->dev[0];
+	struct test_env *env = &self->env;
+	struct mdma *m = &env->dev[0];
 	unsigned char *mem;
 	int fd, made[2], status;
 	pid_t pid;
@@ -182,7 +186,7 @@ TEST_F_TIMEOUT(rights, creator_is_gone, 60)
 }
 
 struct killed {
-	struct rig *r;
+	struct test_env *env;
 	int ready;
 };
 
@@ -190,7 +194,7 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
 {
 	struct killed *k = arg;
 
-	if (!mdma_open_group(&k->r->dev[0]) && !rig_map(k->r, 0, 0, PAGES))
+	if (!mdma_open_group(&k->env->dev[0]) && !env_map(k->env, 0, 0, PAGES))
 		(void)!write(k->ready, "!", 1);
 	for (;;)
 		pause();
@@ -203,32 +207,32 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
 TEST_F_TIMEOUT(rights, killed, 60)
 {
 	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
-	struct rig *r = &self->r;
-	struct killed k = { .r = r };
+	struct test_env *env = &self->env;
+	struct killed k = { .env = env };
 	int ready[2], status;
 	char byte;
 	pid_t pid;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
 	ASSERT_EQ(0, pipe(ready));
 	k.ready = ready[1];
-	mdma_close(&r->dev[0]);
+	mdma_close(&env->dev[0]);
 	ASSERT_EQ(0, pinned());
 	/* the same memory, but descriptors of its own */
 	pid = clone(maps_and_waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, &k);
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
 	EXPECT_EQ(LIMIT, pinned());
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	/* what it wrote to our memory: numbers of descriptors that are closed */
-	r->dev[0].container = -1;
-	r->dev[0].group = -1;
-	r->dev[0].fd = -1;
+	env->dev[0].container = -1;
+	env->dev[0].group = -1;
+	env->dev[0].fd = -1;
 
 	EXPECT_EQ(0, pinned());
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	close(ready[0]);
 	close(ready[1]);
 }

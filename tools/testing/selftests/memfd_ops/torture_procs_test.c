@@ -29,8 +29,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/swap.h>
 
-#include "vfio_util.h"
+#include <memfd_ops/vfio.h>
+
+#include "lib/fail.h"
+#include "lib/iova_table.h"
+#include "lib/soft_device.h"
+#include "lib/test_env.h"
 #ifdef WITH_KVM
 #include "kvm_rig.h"
 #endif
@@ -389,7 +395,7 @@ static void close_device(struct device *d)
 		mdma_remove_uuid(d->entry->uuid);
 	d->entry->uuid[0] = '\0';
 	vdev_close(&d->vdev);
-	mdma_close_fd(&d->space.fd);
+	close_fd(&d->space.fd);
 #ifdef WITH_KVM
 	vmm_destroy(&d->vm);
 #endif
@@ -1024,7 +1030,7 @@ static void __attribute__((noreturn)) work(int slot, unsigned int life, int comm
  */
 
 struct supervisor {
-	struct rig rig;		/* just for what it has changed in the system */
+	struct test_env env;		/* just for what it has changed in the system */
 	__u64	random;
 	unsigned int deck;	/* bits for what draw() has not drawn yet */
 	char	unsafe;
@@ -1222,7 +1228,7 @@ static int rebind(const char *driver, const char *address, bool reload)
 	int ret;
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/unbind", driver);
-	ret = mdma_write_file(path, address);
+	ret = write_file(path, address);
 	if (ret)
 		return ret;
 	if (reload) {
@@ -1232,7 +1238,7 @@ static int rebind(const char *driver, const char *address, bool reload)
 		return system("modprobe mdma") ? -ENODEV : 0;
 	}
 	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
-	return mdma_write_file(path, address);
+	return write_file(path, address);
 }
 
 /* It waits in the kernel until nobody has the device open. */
@@ -1289,10 +1295,10 @@ static void disturb(struct supervisor *s)
 		kill_worker(s);
 		break;
 	case 3:
-		mdma_write_file("/proc/sys/vm/compact_memory", "1");
+		write_file("/proc/sys/vm/compact_memory", "1");
 		break;
 	case 4:
-		mdma_write_file("/proc/sys/vm/drop_caches", "3");
+		write_file("/proc/sys/vm/drop_caches", "3");
 		break;
 	case 5:
 		if (!s->helper)
@@ -1300,11 +1306,11 @@ static void disturb(struct supervisor *s)
 		break;
 	case 7:
 		/* as much as this is never there */
-		mdma_write_file(CGROUP "/memory.reclaim", "64M");
+		write_file(CGROUP "/memory.reclaim", "64M");
 		model->counts[RECLAIMS]++;
 		break;
 	case 6:
-		if (!s->rig.swap)
+		if (!s->env.swap)
 			break;
 		if (swapoff("/dev/ram0") || swapon("/dev/ram0", 0))
 			WRONG("swapoff, swapon: %m");
@@ -1562,7 +1568,7 @@ static long pages_of_files(void)
 	if (fd < 0)
 		return -1;
 	/* what was freed last may wait in a list of its CPU */
-	mdma_write_file("/proc/sys/vm/drop_caches", "1");
+	write_file("/proc/sys/vm/drop_caches", "1");
 	/* the model is in memory that others share, too, and may be in swap */
 	madvise(model, sizeof(*model), MADV_POPULATE_READ);
 	while ((len = read(fd, flags, sizeof(flags))) > 0)
@@ -1576,7 +1582,7 @@ static long pages_of_files(void)
 /*
  * Have a file followed, and no more. The kernel then goes on looking for followers
  * for 10 s: it does not patch its code while the workers begin, see
- * rig_keep_followed(). That one keeps a device, which here must not be.
+ * env_keep_followed(). That one keeps a device, which here must not be.
  */
 static int follow_once(void)
 {
@@ -1681,12 +1687,12 @@ FIXTURE_SETUP(torture_procs)
 	region_pages = huge ? HUGE_PAGES : 64;
 	file_size = WORKERS * region_pages;
 	ASSERT_EQ(0, find_devices(&self->s));
-	ASSERT_EQ(0, mdma_read_file(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
+	ASSERT_EQ(0, read_line(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
 				    sizeof(self->s.khugepaged_sleep)));
 	/* it looks once more now, while there is nothing to be seen */
-	ASSERT_EQ(0, mdma_write_file(KHUGEPAGED_SLEEP, "3600000"));
+	ASSERT_EQ(0, write_file(KHUGEPAGED_SLEEP, "3600000"));
 	ASSERT_EQ(0, cgroup_enter());
-	ASSERT_EQ(0, huge ? rig_thp(&self->s.rig, "force") : rig_swap(&self->s.rig));
+	ASSERT_EQ(0, huge ? env_thp(&self->s.env, "force") : env_swap(&self->s.env));
 	set_up_failures();
 }
 
@@ -1695,11 +1701,11 @@ FIXTURE_TEARDOWN(torture_procs)
 	struct supervisor *s = &self->s;
 
 	no_more_failures();
-	mdma_write_file(KHUGEPAGED_SLEEP, s->khugepaged_sleep);
+	write_file(KHUGEPAGED_SLEEP, s->khugepaged_sleep);
 	unsafe_interrupts_as_before(s->unsafe);
-	if (s->rig.thp[0])
-		mdma_write_file(SHMEM_ENABLED, s->rig.thp);
-	if (s->rig.swap)
+	if (s->env.thp[0])
+		write_file(SHMEM_ENABLED, s->env.thp);
+	if (s->env.swap)
 		swapoff("/dev/ram0");
 	pci_give_back(s->nvme);
 	cgroup_leave();
@@ -1737,7 +1743,7 @@ TEST_F_TIMEOUT(torture_procs, all, 300)
 		close(files[i].fd);
 	}
 	/* swap keeps pages that the files forgot while others read or wrote them */
-	if (s->rig.swap)
+	if (s->env.swap)
 		ASSERT_EQ(0, swapoff("/dev/ram0"));
 	/* all of it has been given back */
 	EXPECT_EQ(before, pages_of_files());

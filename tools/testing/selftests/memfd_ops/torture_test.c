@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "test_util.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define THREADS		6
@@ -31,7 +31,7 @@ struct slot {
 };
 
 struct torture {
-	struct rig *r;
+	struct test_env *env;
 	size_t region;		/* pages of each */
 	pthread_mutex_t regions[REGIONS];
 	struct slot slots[2 * SLOTS];
@@ -120,7 +120,7 @@ static void punch_or_fill(struct worker *w, bool fill_it)
 	struct torture *t = w->t;
 	size_t region = pick(w, REGIONS);
 	size_t first = pick(w, t->region), pages, i;
-	int fd = t->r->fd, ret;
+	int fd = t->env->fd, ret;
 	unsigned char buf[PAGE];
 
 	pages = 1 + pick(w, t->region - first < 64 ? t->region - first : 64);
@@ -132,12 +132,12 @@ static void punch_or_fill(struct worker *w, bool fill_it)
 	pthread_mutex_lock(&t->regions[region]);
 	if (!fill_it) {
 		ret = pick(w, 2) ? punch(fd, first, pages) :
-		      madvise(at(t->r, first), pages * PAGE, MADV_REMOVE) ? -errno : 0;
+		      madvise(at(t->env, first), pages * PAGE, MADV_REMOVE) ? -errno : 0;
 		if (ret)
 			WRONG(t, "punch: %s", strerror(-ret));
-		else if (!in_core_pages(at(t->r, first), pages))
+		else if (!in_core_pages(at(t->env, first), pages))
 			must_be_gone(t, first, pages);
-		else if (t->huge && all(at(t->r, first), pages * PAGE, 0))
+		else if (t->huge && all(at(t->env, first), pages * PAGE, 0))
 			t->kept++;
 		else
 			WRONG(t, "punched %zu-%zu, and not all is gone", first,
@@ -158,13 +158,13 @@ static void punch_or_fill(struct worker *w, bool fill_it)
 		case 2:
 			pages = pages < 16 ? pages : 16;
 			for (i = 0; i < pages; i++)
-				at(t->r, first + i)[i] = region;
+				at(t->env, first + i)[i] = region;
 			ret = 0;
 			break;
 		default:
 			pages = pages < 16 ? pages : 16;
 			for (i = 0; i < pages; i++)
-				(void)*(volatile unsigned char *)at(t->r, first + i);
+				(void)*(volatile unsigned char *)at(t->env, first + i);
 			ret = 0;
 			break;
 		}
@@ -190,12 +190,12 @@ static void remap(struct worker *w)
 			WRONG(t, "unmap: %lld", ret);
 		s->pages = 0;
 	} else {
-		s->first = pick(w, t->r->pages - 1);
+		s->first = pick(w, t->env->pages - 1);
 		/* at a huge page's place, or not */
 		if (t->huge && pick(w, 2))
 			s->first &= ~(HUGE_PAGES - 1);
-		pages = 1 + pick(w, t->r->pages - s->first);
-		ret = mdma_map(s->dev, t->r->fd, s->first * PAGE, s->iova, pages * PAGE,
+		pages = 1 + pick(w, t->env->pages - s->first);
+		ret = mdma_map(s->dev, t->env->fd, s->first * PAGE, s->iova, pages * PAGE,
 			       MDMA_RW);
 		if (ret)
 			WRONG(t, "map: %s", strerror(-ret));
@@ -221,17 +221,17 @@ static void copy_in_region(struct worker *w)
 	covered = s->pages && s->first <= from && s->first + s->pages > to;
 	if (covered) {
 		for (j = 0; j < len; j++) {
-			at(t->r, from)[j] = pick(w, 256);
-			at(t->r, to)[j] = ~at(t->r, from)[j];
+			at(t->env, from)[j] = pick(w, 256);
+			at(t->env, to)[j] = ~at(t->env, from)[j];
 		}
-		if (!there && punch(t->r->fd, from, 1))
+		if (!there && punch(t->env->fd, from, 1))
 			WRONG(t, "punch: %m");
 		ret = mdma_copy(s->dev, s->iova + (from - s->first) * PAGE,
 				s->iova + (to - s->first) * PAGE, len);
 		if (ret != (there ? VFIO_MDMA_STATUS_DONE : VFIO_MDMA_STATUS_FAULT))
 			WRONG(t, "copy of a page that is %s: %d", there ? "there" : "gone",
 			      ret);
-		else if (there && memcmp(at(t->r, from), at(t->r, to), len))
+		else if (there && memcmp(at(t->env, from), at(t->env, to), len))
 			WRONG(t, "copy: other bytes");
 		t->faults += !there;
 	}
@@ -266,14 +266,14 @@ static void disturb(struct worker *w)
 {
 	struct torture *t = w->t;
 	size_t region = pick(w, REGIONS);
-	void *addr = at(t->r, region * t->region);
+	void *addr = at(t->env, region * t->region);
 
 	switch (pick(w, 4)) {
 	case 0:
-		mdma_write_file("/proc/sys/vm/compact_memory", "1");
+		write_file("/proc/sys/vm/compact_memory", "1");
 		break;
 	case 1:
-		mdma_write_file("/proc/sys/vm/drop_caches", "3");
+		write_file("/proc/sys/vm/drop_caches", "3");
 		break;
 	case 2:
 		madvise(addr, t->region * PAGE, MADV_PAGEOUT);
@@ -327,7 +327,7 @@ static void compare(struct torture *t)
 	struct slot *s;
 
 	for (s = t->slots; s < t->slots + 2 * SLOTS; s++) {
-		if (s->pages && differences(s->dev, s->iova, t->r->fd, t->r->mem,
+		if (s->pages && differences(s->dev, s->iova, t->env->fd, t->env->mem,
 					    s->first, s->pages))
 			WRONG(t, "slot %td differs", s - t->slots);
 		if (!s->pages && reachable(s->dev, s->iova, 64))
@@ -352,7 +352,7 @@ static bool each_done(struct torture *t)
 	return true;
 }
 
-static void torture(struct __test_metadata *_metadata, struct rig *r, bool huge)
+static void torture(struct __test_metadata *_metadata, struct test_env *env, bool huge)
 {
 	pthread_rwlockattr_t attr;
 	struct worker workers[THREADS];
@@ -362,9 +362,9 @@ static void torture(struct __test_metadata *_metadata, struct rig *r, bool huge)
 	int i;
 
 	t = calloc(1, sizeof(*t));
-	t->r = r;
+	t->env = env;
 	t->huge = huge;
-	t->region = r->pages / REGIONS;
+	t->region = env->pages / REGIONS;
 	clock_gettime(CLOCK_REALTIME, &now);
 	t->seed = number("MEMFD_OPS_SEED", now.tv_nsec / 1000 ^ now.tv_sec);
 	note("seed %u: MEMFD_OPS_SEED=%u repeats it", t->seed, t->seed);
@@ -380,10 +380,10 @@ static void torture(struct __test_metadata *_metadata, struct rig *r, bool huge)
 		pthread_mutex_init(&t->engines[i], NULL);
 	for (i = 0; i < 2 * SLOTS; i++) {
 		pthread_rwlock_init(&t->slots[i].lock, &attr);
-		t->slots[i].dev = &r->dev[i / SLOTS];
+		t->slots[i].dev = &env->dev[i / SLOTS];
 		/* slots lie side by side; one of them is not aligned */
 		t->slots[i].iova = iova_of(t->slots[i].dev, 0) +
-				   (i % SLOTS) * 2 * r->pages * PAGE +
+				   (i % SLOTS) * 2 * env->pages * PAGE +
 				   (i % SLOTS == 1 ? PAGE : 0);
 	}
 
@@ -418,14 +418,14 @@ static void torture(struct __test_metadata *_metadata, struct rig *r, bool huge)
 	/* it was not the test itself that stood still */
 	EXPECT_TRUE(each_done(t));
 	for (i = 0; i < 2; i++)
-		EXPECT_LE(0, mdma_unmap_all(&r->dev[i]));
-	EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_LE(0, mdma_unmap_all(&env->dev[i]));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	free(t);
 }
 
 FIXTURE(torture)
 {
-	struct rig r;
+	struct test_env env;
 };
 
 FIXTURE_SETUP(torture)
@@ -434,26 +434,26 @@ FIXTURE_SETUP(torture)
 
 FIXTURE_TEARDOWN(torture)
 {
-	rig_teardown(&self->r);
+	env_teardown(&self->env);
 }
 
 TEST_F_TIMEOUT(torture, small_pages, 300)
 {
-	ASSERT_EQ(0, rig_setup(&self->r, HUGE_PAGES));
-	rig_stay_on_one_cpu(false);
-	ASSERT_EQ(0, rig_keep_followed(&self->r));
-	ASSERT_EQ(0, rig_swap(&self->r));
-	torture(_metadata, &self->r, false);
+	ASSERT_EQ(0, env_setup(&self->env, HUGE_PAGES));
+	stay_on_one_cpu(false);
+	ASSERT_EQ(0, env_keep_followed(&self->env));
+	ASSERT_EQ(0, env_swap(&self->env));
+	torture(_metadata, &self->env, false);
 }
 
 TEST_F_TIMEOUT(torture, huge_pages, 300)
 {
-	ASSERT_EQ(0, rig_setup(&self->r, REGIONS * HUGE_PAGES));
-	if (rig_thp(&self->r, "force"))
+	ASSERT_EQ(0, env_setup(&self->env, REGIONS * HUGE_PAGES));
+	if (env_thp(&self->env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
-	rig_stay_on_one_cpu(false);
-	ASSERT_EQ(0, rig_keep_followed(&self->r));
-	torture(_metadata, &self->r, true);
+	stay_on_one_cpu(false);
+	ASSERT_EQ(0, env_keep_followed(&self->env));
+	torture(_metadata, &self->env, true);
 }
 
 #define RACERS		3
@@ -466,7 +466,7 @@ static const char * const act_names[] = {
 };
 
 struct race {
-	struct rig *r;
+	struct test_env *env;
 	pthread_barrier_t start, end;
 	bool stop;
 	struct racer {
@@ -480,17 +480,17 @@ struct race {
 	bool mapped[RACERS];	/* each racer has its own IOVAs to map the track at */
 };
 
-static __u64 track_iova(struct rig *r, int i)
+static __u64 track_iova(struct test_env *env, int i)
 {
-	return iova_of(&r->dev[i % 2], i * HUGE_PAGES);
+	return iova_of(&env->dev[i % 2], i * HUGE_PAGES);
 }
 
 static int act(struct race *race, struct racer *me, int i)
 {
-	unsigned char *addr = at(race->r, me->first);
-	struct mdma *m = &race->r->dev[i % 2];
+	unsigned char *addr = at(race->env, me->first);
+	struct mdma *m = &race->env->dev[i % 2];
 	size_t size = me->pages * PAGE, j;
-	int fd = race->r->fd;
+	int fd = race->env->fd;
 	__s64 ret;
 
 	switch (me->act) {
@@ -515,9 +515,9 @@ static int act(struct race *race, struct racer *me, int i)
 		return 0;
 	case MAP:
 		if (race->mapped[i])
-			ret = mdma_unmap(m, track_iova(race->r, i), TRACK * PAGE);
+			ret = mdma_unmap(m, track_iova(race->env, i), TRACK * PAGE);
 		else
-			ret = mdma_map(m, fd, 0, track_iova(race->r, i), TRACK * PAGE,
+			ret = mdma_map(m, fd, 0, track_iova(race->env, i), TRACK * PAGE,
 				       MDMA_RW);
 		race->mapped[i] = !race->mapped[i];
 		return ret < 0 ? ret : 0;
@@ -547,11 +547,11 @@ static void *racer(void *arg)
 static int disagreements(struct race *race, int i)
 {
 	unsigned char have[TRACK], present[TRACK];
-	struct rig *r = race->r;
+	struct test_env *env = race->env;
 	int sum = 0, j;
 
-	if (mincore(r->mem, TRACK * PAGE, have) ||
-	    mdma_present(&r->dev[i % 2], track_iova(r, i), TRACK, present) < 0)
+	if (mincore(env->mem, TRACK * PAGE, have) ||
+	    mdma_present(&env->dev[i % 2], track_iova(env, i), TRACK, present) < 0)
 		return -1;
 	for (j = 0; j < TRACK; j++)
 		sum += present[j] != (race->mapped[i] && (have[j] & 1));
@@ -567,10 +567,10 @@ TEST_F_TIMEOUT(torture, races, 300)
 	struct race race = { };
 	int i, bad = 0;
 
-	ASSERT_EQ(0, rig_setup(&self->r, TRACK));
-	rig_stay_on_one_cpu(false);
-	ASSERT_EQ(0, rig_keep_followed(&self->r));
-	race.r = &self->r;
+	ASSERT_EQ(0, env_setup(&self->env, TRACK));
+	stay_on_one_cpu(false);
+	ASSERT_EQ(0, env_keep_followed(&self->env));
+	race.env = &self->env;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	seed = number("MEMFD_OPS_SEED", start.tv_nsec / 1000 ^ start.tv_sec);
 	note("seed %u: MEMFD_OPS_SEED=%u repeats it", seed, seed);
@@ -599,9 +599,9 @@ TEST_F_TIMEOUT(torture, races, 300)
 			/* the IOMMU's own word, now and then: it is long */
 			if (round % 64 == 0 && race.mapped[i]) {
 				full++;
-				if (differences(&self->r.dev[i % 2],
-						track_iova(&self->r, i), self->r.fd,
-						self->r.mem, 0, TRACK))
+				if (differences(&self->env.dev[i % 2],
+						track_iova(&self->env, i), self->env.fd,
+						self->env.mem, 0, TRACK))
 					bad++;
 			}
 		}

@@ -5,8 +5,14 @@
  * cannot tell that it was blocked, so that memory shows it, and on VT-d the number
  * of faults as well.
  */
-#include "rights_util.h"
-#include "vfio_util.h"
+#include <signal.h>
+
+#include <memfd_ops/vfio.h>
+
+#include "lib/edu.h"
+#include "lib/fail.h"
+#include "lib/rights.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define GIB	(1024UL << 20)
@@ -17,7 +23,7 @@
 #define SIDE	(2 * GIB)	/* that of what the device copies from, then to */
 
 struct bench {
-	struct rig r;			/* the memfd, without the rig's devices */
+	struct test_env env;			/* the memfd, without the rig's devices */
 	struct space s;
 	struct vdev edu, nvme;
 	int side;			/* another memfd: source, sink */
@@ -51,7 +57,7 @@ static int bench_setup(struct bench *b, enum way way)
 	b->nvme = (struct vdev)VDEV_INIT;
 	b->s.fd = -1;
 	b->side = -1;
-	ret = rig_memory(&b->r, HUGE_PAGES);
+	ret = env_setup_memory(&b->env, HUGE_PAGES);
 	if (ret)
 		return ret;
 	b->side = memfd_create("side", MFD_CLOEXEC);
@@ -98,7 +104,7 @@ static void bench_close(struct bench *b)
 {
 	vdev_close(&b->edu);
 	vdev_close(&b->nvme);
-	mdma_close_fd(&b->s.fd);
+	close_fd(&b->s.fd);
 }
 
 static void bench_teardown(struct bench *b)
@@ -106,13 +112,13 @@ static void bench_teardown(struct bench *b)
 	bench_close(b);
 	if (b->source && b->source != MAP_FAILED)
 		munmap(b->source, 2 * PAGE);
-	mdma_close_fd(&b->side);
-	rig_teardown(&b->r);
+	close_fd(&b->side);
+	env_teardown(&b->env);
 }
 
 static int map_pages(struct bench *b, size_t first, size_t pages)
 {
-	return space_map(&b->s, b->r.fd, first * PAGE, iova(first), pages * PAGE, DMA_RW);
+	return space_map(&b->s, b->env.fd, first * PAGE, iova(first), pages * PAGE, DMA_RW);
 }
 
 /* Is it @want that the device reads there? */
@@ -143,10 +149,10 @@ static bool written(const unsigned char *addr, unsigned int seed)
 /* Does the device reach the file's page, which is there, in both directions? */
 static bool reached(struct bench *b, size_t page, unsigned int seed)
 {
-	fill(at(&b->r, page), seed);
-	return device_reads(b, iova(page), at(&b->r, page)) &&
+	fill(at(&b->env, page), seed);
+	return device_reads(b, iova(page), at(&b->env, page)) &&
 	       !device_writes(b, iova(page), seed + 1) &&
-	       written(at(&b->r, page), seed + 1) &&
+	       written(at(&b->env, page), seed + 1) &&
 	       filled(b->source, seed + 1);
 }
 
@@ -157,7 +163,7 @@ static bool reached(struct bench *b, size_t page, unsigned int seed)
 static bool blocked(struct bench *b, size_t page)
 {
 	long faults = mdma_iommu_faults();
-	size_t had = allocated(b->r.fd);
+	size_t had = allocated(b->env.fd);
 
 	if (device_writes(b, iova(page), 250))
 		return false;
@@ -165,22 +171,22 @@ static bool blocked(struct bench *b, size_t page)
 		note("no fault was reported");
 		return false;
 	}
-	if (allocated(b->r.fd) != had || in_core(at(&b->r, page))) {
+	if (allocated(b->env.fd) != had || in_core(at(&b->env, page))) {
 		note("the file has got a page");
 		return false;
 	}
-	if (grow(b->r.fd, page, 1) || !all(at(&b->r, page), PAGE, 0)) {
+	if (grow(b->env.fd, page, 1) || !all(at(&b->env, page), PAGE, 0)) {
 		note("the new page is not zero");
 		return false;
 	}
-	return !punch(b->r.fd, page, 1);
+	return !punch(b->env.fd, page, 1);
 }
 
 /* What the table shows, where it can be seen: then as many pages, the file's. */
 static bool table_has(struct bench *b, struct vdev *d, size_t first, size_t pages,
 		      long want)
 {
-	long got = vdev_reaches(d, iova(first), pages, at(&b->r, first));
+	long got = vdev_reaches(d, iova(first), pages, at(&b->env, first));
 
 	if (got != -ENOENT && got != want)
 		note("the table has %ld pages rather than %ld", got, want);
@@ -190,7 +196,7 @@ static bool table_has(struct bench *b, struct vdev *d, size_t first, size_t page
 /* Nobody follows the file, and the device has nothing of it. */
 static bool nothing_mapped(struct bench *b)
 {
-	return consumers_of(b->r.fd) <= 0 && table_has(b, &b->edu, 0, PAGES, 0);
+	return consumers_of(b->env.fd) <= 0 && table_has(b, &b->edu, 0, PAGES, 0);
 }
 
 static int errno_of(int ret)
@@ -351,7 +357,7 @@ FIXTURE_TEARDOWN(late_cdev)
 TEST_F_TIMEOUT(vfio, announced, 60)
 {
 	struct bench *b = &self->b;
-	struct type1_map map = type1_request(b->r.fd, 0, BASE, PAGE, DMA_RW);
+	struct type1_map map = type1_request(b->env.fd, 0, BASE, PAGE, DMA_RW);
 
 	if (b->s.way == TYPE1) {
 		EXPECT_EQ(1, ioctl(b->s.fd, VFIO_CHECK_EXTENSION, VFIO_MAP_MEMFD));
@@ -369,53 +375,53 @@ TEST_F_TIMEOUT(vfio, announced, 60)
 TEST_F_TIMEOUT(vfio, follow, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	unsigned char data[PAGE];
 
-	fill(at(r, 1), 1);
+	fill(at(env, 1), 1);
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	EXPECT_EQ(1, allocated(r->fd));
+	EXPECT_EQ(1, allocated(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 1));
 	/* what was there before */
-	EXPECT_TRUE(device_reads(b, iova(1), at(r, 1)));
+	EXPECT_TRUE(device_reads(b, iova(1), at(env, 1)));
 	EXPECT_TRUE(blocked(b, 2));
 
-	ASSERT_EQ(0, grow(r->fd, 3, 1));
+	ASSERT_EQ(0, grow(env->fd, 3, 1));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 2));
 	EXPECT_TRUE(reached(b, 3, 3));
 
 	fill(data, 5);
-	ASSERT_EQ(PAGE, pwrite(r->fd, data, PAGE, 5 * PAGE));
+	ASSERT_EQ(PAGE, pwrite(env->fd, data, PAGE, 5 * PAGE));
 	EXPECT_TRUE(device_reads(b, iova(5), data));
 	EXPECT_TRUE(reached(b, 5, 6));
 
 	/* by a fault that writes, and by one that reads */
-	fill(at(r, 7), 7);
-	EXPECT_TRUE(device_reads(b, iova(7), at(r, 7)));
-	EXPECT_EQ(0, *(volatile unsigned char *)at(r, 9));
+	fill(at(env, 7), 7);
+	EXPECT_TRUE(device_reads(b, iova(7), at(env, 7)));
+	EXPECT_EQ(0, *(volatile unsigned char *)at(env, 9));
 	EXPECT_EQ(0, device_writes(b, iova(9), 9));
-	EXPECT_TRUE(written(at(r, 9), 9));
+	EXPECT_TRUE(written(at(env, 9), 9));
 
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 5));
-	EXPECT_EQ(5, allocated(r->fd));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(5, allocated(env->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 }
 
 /* A window need not begin where the file does. */
 TEST_F_TIMEOUT(vfio, offset, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
-	ASSERT_EQ(0, space_map(&b->s, r->fd, 8 * PAGE, BASE, 4 * PAGE, DMA_RW));
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-	fill(at(r, 8), 8);
-	fill(at(r, 11), 11);
-	EXPECT_TRUE(device_reads(b, BASE, at(r, 8)));
-	EXPECT_TRUE(device_reads(b, BASE + 3 * PAGE, at(r, 11)));
+	ASSERT_EQ(0, space_map(&b->s, env->fd, 8 * PAGE, BASE, 4 * PAGE, DMA_RW));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	fill(at(env, 8), 8);
+	fill(at(env, 11), 11);
+	EXPECT_TRUE(device_reads(b, BASE, at(env, 8)));
+	EXPECT_TRUE(device_reads(b, BASE + 3 * PAGE, at(env, 11)));
 	EXPECT_EQ(0, device_writes(b, BASE + 4 * PAGE, 1));
-	EXPECT_TRUE(all(at(r, 12), PAGE, 0));
-	EXPECT_TRUE(all(at(r, 4), PAGE, 0));
+	EXPECT_TRUE(all(at(env, 12), PAGE, 0));
+	EXPECT_TRUE(all(at(env, 4), PAGE, 0));
 }
 
 TEST_F_TIMEOUT(vfio, sparse, 60)
@@ -449,58 +455,58 @@ TEST_F_TIMEOUT(vfio, sparse, 60)
 TEST_F_TIMEOUT(vfio, read_only, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	long faults = mdma_iommu_faults();
 
-	ASSERT_EQ(0, space_map(&b->s, r->fd, 0, BASE, PAGES * PAGE, DMA_R));
-	fill(at(r, 0), 1);
+	ASSERT_EQ(0, space_map(&b->s, env->fd, 0, BASE, PAGES * PAGE, DMA_R));
+	fill(at(env, 0), 1);
 	EXPECT_EQ(0, device_writes(b, iova(0), 2));
-	EXPECT_TRUE(filled(at(r, 0), 1));
+	EXPECT_TRUE(filled(at(env, 0), 1));
 	EXPECT_TRUE(mdma_iommu_faulted(faults));
-	EXPECT_TRUE(device_reads(b, iova(0), at(r, 0)));
+	EXPECT_TRUE(device_reads(b, iova(0), at(env, 0)));
 	/* now from the IOMMU's TLB, where QEMU blocks, but reports no fault */
 	EXPECT_EQ(0, device_writes(b, iova(0), 2));
-	EXPECT_TRUE(filled(at(r, 0), 1));
+	EXPECT_TRUE(filled(at(env, 0), 1));
 }
 
-static int by_punch(struct rig *r, size_t page)
+static int by_punch(struct test_env *env, size_t page)
 {
-	return punch(r->fd, page, 1);
+	return punch(env->fd, page, 1);
 }
 
-static int by_truncate(struct rig *r, size_t page)
+static int by_truncate(struct test_env *env, size_t page)
 {
-	return ftruncate(r->fd, page * PAGE) || ftruncate(r->fd, r->pages * PAGE);
+	return ftruncate(env->fd, page * PAGE) || ftruncate(env->fd, env->pages * PAGE);
 }
 
-static int by_madvise(struct rig *r, size_t page)
+static int by_madvise(struct test_env *env, size_t page)
 {
-	return madvise(at(r, page), PAGE, MADV_REMOVE);
+	return madvise(at(env, page), PAGE, MADV_REMOVE);
 }
 
 /* Every way in which a file loses a page on purpose. */
 TEST_F_TIMEOUT(vfio, lose, 240)
 {
-	int (*const take[])(struct rig *r, size_t page) = {
+	int (*const take[])(struct test_env *env, size_t page) = {
 		by_punch, by_truncate, by_madvise,
 	};
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	size_t i;
 
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	fill(at(r, 2), 2);
+	fill(at(env, 2), 2);
 	for (i = 0; i < ARRAY_SIZE(take); i++) {
-		ASSERT_EQ(0, grow(r->fd, 3, 1));
+		ASSERT_EQ(0, grow(env->fd, 3, 1));
 		/* the IOMMU's TLB has it now */
 		ASSERT_TRUE(reached(b, 3, 10 + i));
-		ASSERT_EQ(0, take[i](r, 3));
+		ASSERT_EQ(0, take[i](env, 3));
 		EXPECT_TRUE(blocked(b, 3)) TH_LOG("way %zu", i);
 		EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 1));
-		EXPECT_TRUE(device_reads(b, iova(2), at(r, 2)));
-		ASSERT_EQ(0, grow(r->fd, 3, 1));
+		EXPECT_TRUE(device_reads(b, iova(2), at(env, 2)));
+		ASSERT_EQ(0, grow(env->fd, 3, 1));
 		EXPECT_TRUE(reached(b, 3, 20 + i)) TH_LOG("way %zu", i);
-		EXPECT_TRUE(filled(at(r, 2), 2));
+		EXPECT_TRUE(filled(at(env, 2), 2));
 	}
 }
 
@@ -513,7 +519,7 @@ TEST_F_TIMEOUT(vfio, lose, 240)
 TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	int round, other, again = 0;
 	__u64 pfn, pfns[NEXT];
 	unsigned char *mem;
@@ -528,13 +534,13 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 	ASSERT_EQ(0, space_map(&b->s, other, 0, BASE + GIB, NEXT * PAGE, DMA_R));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
 	for (round = 0; round < 4; round++) {
-		ASSERT_EQ(0, grow(r->fd, 0, 1));
+		ASSERT_EQ(0, grow(env->fd, 0, 1));
 		/* the IOMMU's TLB has it now */
 		ASSERT_EQ(0, device_writes(b, iova(0), 99));
-		EXPECT_TRUE(written(at(r, 0), 99));
-		pfn = pfn_of(at(r, 0));
+		EXPECT_TRUE(written(at(env, 0), 99));
+		pfn = pfn_of(at(env, 0));
 		edu_go(&b->edu, iova(0), LEN, true);
-		ASSERT_EQ(0, punch(r->fd, 0, 1));
+		ASSERT_EQ(0, punch(env->fd, 0, 1));
 		ASSERT_EQ(0, grow(other, 0, NEXT));
 		ASSERT_EQ(0, madvise(mem, NEXT * PAGE, MADV_POPULATE_READ));
 		page_frames(mem, NEXT, pfns);
@@ -543,7 +549,7 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 				again += pfns[i] == pfn;
 		ASSERT_EQ(0, edu_wait(&b->edu));
 		EXPECT_TRUE(all(mem, NEXT * PAGE, 0));
-		EXPECT_EQ(0, allocated(r->fd));
+		EXPECT_EQ(0, allocated(env->fd));
 		ASSERT_EQ(0, punch(other, 0, NEXT));
 	}
 	/* or else nothing has been seen here */
@@ -551,13 +557,13 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 	EXPECT_LT(0, again);
 
 	/* and one that meets the page that has come instead, writes that */
-	ASSERT_EQ(0, grow(r->fd, 0, 1));
+	ASSERT_EQ(0, grow(env->fd, 0, 1));
 	ASSERT_EQ(0, edu_dma(&b->edu, SIDE, LEN, false));
 	edu_go(&b->edu, iova(0), LEN, true);
-	ASSERT_EQ(0, punch(r->fd, 0, 1));
-	ASSERT_EQ(0, grow(r->fd, 0, 1));
+	ASSERT_EQ(0, punch(env->fd, 0, 1));
+	ASSERT_EQ(0, grow(env->fd, 0, 1));
 	ASSERT_EQ(0, edu_wait(&b->edu));
-	EXPECT_TRUE(written(at(r, 0), 99));
+	EXPECT_TRUE(written(at(env, 0), 99));
 	munmap(mem, NEXT * PAGE);
 	close(other);
 }
@@ -565,30 +571,30 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	const size_t beside[] = { 0, 99, 101, HUGE_PAGES - 1 };
 	size_t i;
 
-	if (rig_thp(r, "always") == -ENOENT)
+	if (env_thp(env, "always") == -ENOENT)
 		SKIP(return, "no huge pages in this kernel's shmem");
 	ASSERT_EQ(0, map_pages(b, 0, HUGE_PAGES));
-	ASSERT_EQ(0, grow(r->fd, 0, HUGE_PAGES));
-	ASSERT_TRUE(is_huge(r->mem));
+	ASSERT_EQ(0, grow(env->fd, 0, HUGE_PAGES));
+	ASSERT_TRUE(is_huge(env->mem));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, HUGE_PAGES, HUGE_PAGES));
 	EXPECT_TRUE(reached(b, 100, 1));
 
-	ASSERT_EQ(0, punch(r->fd, 100, 1));
+	ASSERT_EQ(0, punch(env->fd, 100, 1));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, HUGE_PAGES, HUGE_PAGES - 1));
 	for (i = 0; i < ARRAY_SIZE(beside); i++)
 		EXPECT_TRUE(reached(b, beside[i], 10 + i));
 	EXPECT_TRUE(blocked(b, 100));
-	ASSERT_EQ(0, grow(r->fd, 100, 1));
+	ASSERT_EQ(0, grow(env->fd, 100, 1));
 	EXPECT_TRUE(reached(b, 100, 2));
 	for (i = 0; i < ARRAY_SIZE(beside); i++)
-		EXPECT_TRUE(written(at(r, beside[i]), 11 + i));
+		EXPECT_TRUE(written(at(env, beside[i]), 11 + i));
 
 	/* the whole of it by one call */
-	ASSERT_EQ(0, punch(r->fd, 0, HUGE_PAGES));
+	ASSERT_EQ(0, punch(env->fd, 0, HUGE_PAGES));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, HUGE_PAGES, 0));
 	EXPECT_TRUE(blocked(b, 0));
 	EXPECT_EQ(HUGE, space_unmap(&b->s, iova(0), HUGE));
@@ -597,27 +603,27 @@ TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
 TEST_F_TIMEOUT(vfio, unmap, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	ASSERT_EQ(0, map_pages(b, 0, 16));
 	ASSERT_EQ(0, map_pages(b, 16, 16));
 	ASSERT_EQ(0, map_pages(b, 40, 8));
-	EXPECT_EQ(3, consumers_of(r->fd));
+	EXPECT_EQ(3, consumers_of(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 40));
 
 	EXPECT_EQ(16 * PAGE, space_unmap(&b->s, iova(0), 16 * PAGE));
-	EXPECT_EQ(2, consumers_of(r->fd));
+	EXPECT_EQ(2, consumers_of(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 24));
 	EXPECT_EQ(0, device_writes(b, iova(15), 1));
-	EXPECT_TRUE(all(at(r, 15), PAGE, 0));
+	EXPECT_TRUE(all(at(env, 15), PAGE, 0));
 	EXPECT_TRUE(reached(b, 16, 2));
 
 	/* two in one call, with IOVAs around them of which nothing is mapped */
 	EXPECT_EQ(24 * PAGE, space_unmap(&b->s, iova(8), 48 * PAGE));
 	EXPECT_TRUE(nothing_mapped(b));
 	EXPECT_EQ(0, device_writes(b, iova(20), 1));
-	EXPECT_TRUE(all(at(r, 20), PAGE, 0));
+	EXPECT_TRUE(all(at(env, 20), PAGE, 0));
 
 	/* all, which source and sink are part of */
 	ASSERT_EQ(0, map_pages(b, 0, 16));
@@ -636,7 +642,7 @@ TEST_F_TIMEOUT(vfio, unmap_part, 120)
 {
 	const int error = variant->way == TYPE1 ? -EINVAL : -ENOENT;
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	const struct {
 		size_t first, pages;
 	} tries[] = {
@@ -645,25 +651,25 @@ TEST_F_TIMEOUT(vfio, unmap_part, 120)
 	};
 	size_t i;
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	ASSERT_EQ(0, map_pages(b, 16, 16));
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		EXPECT_EQ(error, space_unmap(&b->s, iova(tries[i].first),
 					     tries[i].pages * PAGE))
 			TH_LOG("%zu pages from %zu on", tries[i].pages, tries[i].first);
-		EXPECT_EQ(1, consumers_of(r->fd));
+		EXPECT_EQ(1, consumers_of(env->fd));
 		EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 16));
 	}
 	EXPECT_TRUE(reached(b, 16, 1));
 	EXPECT_TRUE(reached(b, 31, 2));
-	ASSERT_EQ(0, punch(r->fd, 20, 1));
+	ASSERT_EQ(0, punch(env->fd, 20, 1));
 	EXPECT_TRUE(blocked(b, 20));
 }
 
 TEST_F_TIMEOUT(vfio, overlaps, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	const struct {
 		size_t first, pages;
 	} tries[] = {
@@ -675,13 +681,13 @@ TEST_F_TIMEOUT(vfio, overlaps, 120)
 	mem = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	ASSERT_EQ(0, map_pages(b, 16, 8));
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		size = tries[i].pages * PAGE;
 		EXPECT_EQ(-EEXIST, map_pages(b, tries[i].first, tries[i].pages));
 		EXPECT_EQ(-EEXIST, space_map_address(&b->s, mem, iova(tries[i].first), size));
-		EXPECT_EQ(1, consumers_of(r->fd));
+		EXPECT_EQ(1, consumers_of(env->fd));
 		EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 8));
 	}
 	EXPECT_TRUE(reached(b, 16, 1));
@@ -692,7 +698,7 @@ TEST_F_TIMEOUT(vfio, overlaps, 120)
 	fill(mem + 2 * PAGE, 7);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		EXPECT_EQ(-EEXIST, map_pages(b, tries[i].first, tries[i].pages));
-		EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_EQ(0, consumers_of(env->fd));
 	}
 	EXPECT_TRUE(device_reads(b, iova(18), mem + 2 * PAGE));
 
@@ -703,13 +709,13 @@ TEST_F_TIMEOUT(vfio, overlaps, 120)
 	EXPECT_TRUE(reached(b, 24, 3));
 	EXPECT_TRUE(device_reads(b, iova(18), mem + 2 * PAGE));
 	EXPECT_EQ(10 * PAGE, space_unmap(&b->s, iova(15), 10 * PAGE));
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	munmap(mem, PAGES * PAGE);
 }
 
 static int map_at(struct bench *b, __u64 where, size_t size)
 {
-	return space_map(&b->s, b->r.fd, 0, where, size, DMA_RW);
+	return space_map(&b->s, b->env.fd, 0, where, size, DMA_RW);
 }
 
 #define RESERVED	0xfee00000UL	/* where interrupts are */
@@ -726,7 +732,7 @@ TEST_F_TIMEOUT(vfio, refused, 120)
 		__u32 prot;
 	} tries[] = {
 #define WITH(error, ...) \
-	{ #__VA_ARGS__, error, b->r.fd, PAGE, BASE, 4 * PAGE, DMA_RW, __VA_ARGS__ }
+	{ #__VA_ARGS__, error, b->env.fd, PAGE, BASE, 4 * PAGE, DMA_RW, __VA_ARGS__ }
 		WITH(EINVAL, .prot = 0),
 		WITH(EINVAL, .size = 0),
 		WITH(EINVAL, .size = 1),
@@ -749,7 +755,7 @@ TEST_F_TIMEOUT(vfio, refused, 120)
 	};
 	size_t i;
 
-	fill(at(&b->r, 1), 1);
+	fill(at(&b->env, 1), 1);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		EXPECT_EQ(-tries[i].error,
 			  space_map(&b->s, tries[i].fd, tries[i].offset, tries[i].iova,
@@ -777,7 +783,7 @@ static int try_type1(struct bench *b, struct type1_map map)
 TEST_F_TIMEOUT(type1, refused, 60)
 {
 	struct bench *b = &self->b;
-	const struct type1_map good = type1_request(b->r.fd, 0, BASE, PAGE, DMA_RW);
+	const struct type1_map good = type1_request(b->env.fd, 0, BASE, PAGE, DMA_RW);
 	struct type1_map map;
 	size_t i;
 	const struct {
@@ -793,7 +799,7 @@ TEST_F_TIMEOUT(type1, refused, 60)
 		WITH(map.argsz, 0),
 		WITH(map.vaddr, PAGE),
 		WITH(map.vaddr, 1),
-		WITH(map.vaddr, (uintptr_t)b->r.mem),
+		WITH(map.vaddr, (uintptr_t)b->env.mem),
 		WITH(file.reserved, 1),
 		WITH(file.reserved, 1U << 31),
 		WITH(map.flags, good.map.flags | 1 << 3),
@@ -804,7 +810,7 @@ TEST_F_TIMEOUT(type1, refused, 60)
 	};
 	char *mem;
 
-	fill(at(&b->r, 0), 1);
+	fill(at(&b->env, 0), 1);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		EXPECT_EQ(tries[i].error, try_type1(b, tries[i].map))
 			TH_LOG("with %s", tries[i].what);
@@ -836,7 +842,7 @@ static int try_ioas(struct bench *b, struct iommu_ioas_map_file map)
 TEST_F_TIMEOUT(iommufd, refused, 60)
 {
 	struct bench *b = &self->b;
-	const struct iommu_ioas_map_file good = ioas_request(&b->s, b->r.fd, 0, BASE, PAGE,
+	const struct iommu_ioas_map_file good = ioas_request(&b->s, b->env.fd, 0, BASE, PAGE,
 							     DMA_RW);
 	struct iommu_ioas_map_file map;
 	struct {
@@ -864,7 +870,7 @@ TEST_F_TIMEOUT(iommufd, refused, 60)
 #undef WITH
 	};
 
-	fill(at(&b->r, 0), 1);
+	fill(at(&b->env, 0), 1);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		EXPECT_EQ(tries[i].error, try_ioas(b, tries[i].map))
 			TH_LOG("with %s", tries[i].what);
@@ -889,25 +895,25 @@ TEST_F_TIMEOUT(iommufd, refused, 60)
 TEST_F_TIMEOUT(iommufd, kernel_chooses_iova, 60)
 {
 	struct bench *b = &self->b;
-	struct iommu_ioas_map_file map = ioas_request(&b->s, b->r.fd, 0, BASE, PAGE, DMA_RW);
+	struct iommu_ioas_map_file map = ioas_request(&b->s, b->env.fd, 0, BASE, PAGE, DMA_RW);
 	__u64 first;
 
 	map.flags &= ~IOMMU_IOAS_MAP_FIXED_IOVA;
 	/* what it must not choose */
-	ASSERT_EQ(0, space_map(&b->s, b->r.fd, 0, PAGE, PAGE, DMA_RW));
+	ASSERT_EQ(0, space_map(&b->s, b->env.fd, 0, PAGE, PAGE, DMA_RW));
 	ASSERT_EQ(0, try_ioas(b, map));
 	ASSERT_EQ(0, ioctl(b->s.fd, IOMMU_IOAS_MAP_FILE, &map));
 	first = map.iova;
 	ASSERT_EQ(0, ioctl(b->s.fd, IOMMU_IOAS_MAP_FILE, &map));
 	EXPECT_NE(first, map.iova);
 	EXPECT_NE(PAGE, map.iova);
-	EXPECT_EQ(4, consumers_of(b->r.fd));
-	fill(at(&b->r, 0), 1);
-	EXPECT_TRUE(device_reads(b, first, at(&b->r, 0)));
-	EXPECT_TRUE(device_reads(b, map.iova, at(&b->r, 0)));
+	EXPECT_EQ(4, consumers_of(b->env.fd));
+	fill(at(&b->env, 0), 1);
+	EXPECT_TRUE(device_reads(b, first, at(&b->env, 0)));
+	EXPECT_TRUE(device_reads(b, map.iova, at(&b->env, 0)));
 	EXPECT_EQ(PAGE, space_unmap(&b->s, first, PAGE));
-	EXPECT_FALSE(device_reads(b, first, at(&b->r, 0)));
-	EXPECT_TRUE(device_reads(b, map.iova, at(&b->r, 0)));
+	EXPECT_FALSE(device_reads(b, first, at(&b->env, 0)));
+	EXPECT_TRUE(device_reads(b, map.iova, at(&b->env, 0)));
 
 	map.start = 1;
 	EXPECT_EQ(EINVAL, try_ioas(b, map));
@@ -915,7 +921,7 @@ TEST_F_TIMEOUT(iommufd, kernel_chooses_iova, 60)
 	map.length = 1UL << 61;
 	if (mdma_iommu_faults() >= 0)
 		EXPECT_EQ(ENOSPC, try_ioas(b, map));
-	EXPECT_EQ(3, consumers_of(b->r.fd));
+	EXPECT_EQ(3, consumers_of(b->env.fd));
 }
 
 static int map_one(struct bench *b, int fd, __u32 prot)
@@ -926,11 +932,11 @@ static int map_one(struct bench *b, int fd, __u32 prot)
 TEST_F_TIMEOUT(vfio, files, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	int fd, pipefd[2];
 	char path[64];
 
-	fill(at(r, 0), 0);
+	fill(at(env, 0), 0);
 	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	EXPECT_EQ(-EINVAL, map_one(b, fd, DMA_RW));
 	close(fd);
@@ -959,7 +965,7 @@ TEST_F_TIMEOUT(vfio, files, 60)
 	}
 
 	/* the file's mode is the device's */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", env->fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(-EACCES, map_one(b, fd, DMA_RW));
@@ -1023,19 +1029,19 @@ TEST_F_TIMEOUT(vfio, seals, 60)
 
 static int add_seals(struct bench *b, int seals)
 {
-	return fcntl(b->r.fd, F_ADD_SEALS, seals) ? -errno : 0;
+	return fcntl(b->env.fd, F_ADD_SEALS, seals) ? -errno : 0;
 }
 
 /* Go on seeing the file by a mapping that cannot write, and so keeps no seal off. */
-static int look_only(struct rig *r)
+static int look_only(struct test_env *env)
 {
-	int fd = reopen(r->fd, O_RDONLY);
+	int fd = reopen(env->fd, O_RDONLY);
 
 	if (fd < 0)
 		return -errno;
-	r->mem = mmap(r->mem, r->pages * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+	env->mem = mmap(env->mem, env->pages * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
 	close(fd);
-	return r->mem == MAP_FAILED ? -errno : 0;
+	return env->mem == MAP_FAILED ? -errno : 0;
 }
 
 /* A sealed file does not change: not while a device can write to it, or to its holes. */
@@ -1043,10 +1049,10 @@ TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
 {
 	const __u64 reader = iova(PAGES);
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
-	fill(at(r, 0), 1);
-	ASSERT_EQ(0, look_only(r));
+	fill(at(env, 0), 1);
+	ASSERT_EQ(0, look_only(env));
 	ASSERT_EQ(0, map_pages(b, 8, 8));
 	EXPECT_TRUE(table_has(b, &b->edu, 8, 8, 0));
 	EXPECT_EQ(-EBUSY, add_seals(b, F_SEAL_WRITE));
@@ -1054,42 +1060,42 @@ TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
 
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
 	/* one that only reads keeps nobody off; it is not what is in the way */
-	ASSERT_EQ(0, space_map(&b->s, r->fd, 0, reader, PAGES * PAGE, DMA_R));
+	ASSERT_EQ(0, space_map(&b->s, env->fd, 0, reader, PAGES * PAGE, DMA_R));
 	EXPECT_EQ(-EBUSY, add_seals(b, F_SEAL_WRITE));
-	EXPECT_EQ(0, fcntl(r->fd, F_GET_SEALS));
+	EXPECT_EQ(0, fcntl(env->fd, F_GET_SEALS));
 	/* what was refused has changed nothing */
 	EXPECT_EQ(0, device_writes(b, iova(0), 2));
-	EXPECT_TRUE(written(at(r, 0), 2));
-	EXPECT_TRUE(device_reads(b, reader, at(r, 0)));
+	EXPECT_TRUE(written(at(env, 0), 2));
+	EXPECT_TRUE(device_reads(b, reader, at(env, 0)));
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
 
 	EXPECT_EQ(0, add_seals(b, F_SEAL_WRITE));
-	EXPECT_EQ(1, consumers_of(r->fd));
-	EXPECT_TRUE(device_reads(b, reader, at(r, 0)));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	EXPECT_TRUE(device_reads(b, reader, at(env, 0)));
 	EXPECT_EQ(-EPERM, map_pages(b, 0, PAGES));
-	EXPECT_EQ(-EPERM, map_one(b, r->fd, DMA_W));
-	EXPECT_EQ(1, consumers_of(r->fd));
-	EXPECT_EQ(0, map_one(b, r->fd, DMA_R));
-	EXPECT_TRUE(device_reads(b, BASE, at(r, 0)));
+	EXPECT_EQ(-EPERM, map_one(b, env->fd, DMA_W));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	EXPECT_EQ(0, map_one(b, env->fd, DMA_R));
+	EXPECT_TRUE(device_reads(b, BASE, at(env, 0)));
 	EXPECT_EQ(0, device_writes(b, BASE, 3));
 	EXPECT_EQ(0, device_writes(b, reader, 3));
-	EXPECT_TRUE(written(at(r, 0), 2));
+	EXPECT_TRUE(written(at(env, 0), 2));
 }
 
 /* F_SEAL_FUTURE_WRITE is for those who come; a device that writes goes on. */
 TEST_F_TIMEOUT(vfio, seals_and_later_writers, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
-	ASSERT_EQ(0, look_only(r));
+	ASSERT_EQ(0, look_only(env));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
 	EXPECT_EQ(0, add_seals(b, F_SEAL_FUTURE_WRITE));
-	EXPECT_EQ(-EPERM, space_map(&b->s, r->fd, 0, iova(PAGES), PAGE, DMA_RW));
-	EXPECT_EQ(-EPERM, punch(r->fd, 0, 1));
-	ASSERT_EQ(0, grow(r->fd, 1, 1));
+	EXPECT_EQ(-EPERM, space_map(&b->s, env->fd, 0, iova(PAGES), PAGE, DMA_RW));
+	EXPECT_EQ(-EPERM, punch(env->fd, 0, 1));
+	ASSERT_EQ(0, grow(env->fd, 1, 1));
 	EXPECT_EQ(0, device_writes(b, iova(1), 1));
-	EXPECT_TRUE(written(at(r, 1), 1));
+	EXPECT_TRUE(written(at(env, 1), 1));
 	EXPECT_EQ(-EBUSY, add_seals(b, F_SEAL_WRITE));
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
 	EXPECT_EQ(-EPERM, map_pages(b, 0, PAGES));
@@ -1103,37 +1109,37 @@ TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
 	const int more[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, 0 };
 	const size_t size = 16;
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	size_t i;
 
-	ASSERT_EQ(0, ftruncate(r->fd, size * PAGE));
-	ASSERT_EQ(0, grow(r->fd, 0, 8));
+	ASSERT_EQ(0, ftruncate(env->fd, size * PAGE));
+	ASSERT_EQ(0, grow(env->fd, 0, 8));
 	/* the window is larger than the file */
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
 
 	ASSERT_EQ(0, add_seals(b, F_SEAL_GROW));
-	EXPECT_EQ(EPERM, errno_of(ftruncate(r->fd, PAGES * PAGE)));
-	EXPECT_EQ(-EPERM, grow(r->fd, size, 1));
-	EXPECT_EQ(-EPERM, grow(r->fd, 12, 8));
-	EXPECT_EQ(EPERM, errno_of(fallocate(r->fd, FALLOC_FL_KEEP_SIZE, size * PAGE, PAGE)));
-	EXPECT_EQ(EPERM, errno_of(pwrite(r->fd, "x", 1, size * PAGE)));
-	EXPECT_EQ(size, file_pages(r->fd));
-	EXPECT_EQ(8, allocated(r->fd));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(env->fd, PAGES * PAGE)));
+	EXPECT_EQ(-EPERM, grow(env->fd, size, 1));
+	EXPECT_EQ(-EPERM, grow(env->fd, 12, 8));
+	EXPECT_EQ(EPERM, errno_of(fallocate(env->fd, FALLOC_FL_KEEP_SIZE, size * PAGE, PAGE)));
+	EXPECT_EQ(EPERM, errno_of(pwrite(env->fd, "x", 1, size * PAGE)));
+	EXPECT_EQ(size, file_pages(env->fd));
+	EXPECT_EQ(8, allocated(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 8));
 	/* within its size it grows, and the device with it */
-	EXPECT_EQ(0, grow(r->fd, 12, 4));
+	EXPECT_EQ(0, grow(env->fd, 12, 4));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 12));
 	EXPECT_TRUE(reached(b, 15, 1));
 
 	ASSERT_EQ(0, add_seals(b, F_SEAL_SHRINK));
-	EXPECT_EQ(EPERM, errno_of(ftruncate(r->fd, 4 * PAGE)));
-	EXPECT_EQ(EPERM, errno_of(ftruncate(r->fd, size * PAGE - 1)));
-	EXPECT_EQ(size, file_pages(r->fd));
-	EXPECT_EQ(12, allocated(r->fd));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(env->fd, 4 * PAGE)));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(env->fd, size * PAGE - 1)));
+	EXPECT_EQ(size, file_pages(env->fd));
+	EXPECT_EQ(12, allocated(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 12));
-	EXPECT_TRUE(device_reads(b, iova(15), at(r, 15)));
+	EXPECT_TRUE(device_reads(b, iova(15), at(env, 15)));
 	/* a hole is not shorter */
-	EXPECT_EQ(0, punch(r->fd, 14, 2));
+	EXPECT_EQ(0, punch(env->fd, 14, 2));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 10));
 	EXPECT_TRUE(blocked(b, 15));
 
@@ -1142,7 +1148,7 @@ TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
 	for (i = 0; i < ARRAY_SIZE(more); i++) {
 		EXPECT_EQ(-EPERM, add_seals(b, more[i])) TH_LOG("seal 0x%x", more[i]);
 	}
-	EXPECT_EQ(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, fcntl(r->fd, F_GET_SEALS));
+	EXPECT_EQ(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, fcntl(env->fd, F_GET_SEALS));
 	EXPECT_TRUE(reached(b, 0, 2));
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
 	EXPECT_EQ(0, map_pages(b, 0, PAGES));
@@ -1153,10 +1159,10 @@ TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
 TEST_F_TIMEOUT(late_cdev, sealed_before_attach, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
-	fill(at(r, 0), 1);
-	ASSERT_EQ(0, look_only(r));
+	fill(at(env, 0), 1);
+	ASSERT_EQ(0, look_only(env));
 	ASSERT_EQ(0, vdev_bind(&b->s, &b->edu));
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
@@ -1166,12 +1172,12 @@ TEST_F_TIMEOUT(late_cdev, sealed_before_attach, 60)
 	EXPECT_EQ(0, consumers_of(b->side));
 
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
-	ASSERT_EQ(0, map_one(b, r->fd, DMA_R));
+	ASSERT_EQ(0, map_one(b, env->fd, DMA_R));
 	ASSERT_EQ(0, vdev_attach(&b->edu, b->s.ioas));
 	ASSERT_EQ(0, edu_start(&b->edu));
-	EXPECT_TRUE(device_reads(b, BASE, at(r, 0)));
+	EXPECT_TRUE(device_reads(b, BASE, at(env, 0)));
 	EXPECT_EQ(0, device_writes(b, BASE, 2));
-	EXPECT_TRUE(filled(at(r, 0), 1));
+	EXPECT_TRUE(filled(at(env, 0), 1));
 }
 
 #define DMA_LIMIT	"/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
@@ -1182,21 +1188,21 @@ TEST_F_TIMEOUT(late_type1, too_many, 60)
 	char limit[32];
 	int i;
 
-	ASSERT_EQ(0, mdma_read_file(DMA_LIMIT, limit, sizeof(limit)));
-	ASSERT_EQ(0, mdma_write_file(DMA_LIMIT, "4"));
+	ASSERT_EQ(0, read_line(DMA_LIMIT, limit, sizeof(limit)));
+	ASSERT_EQ(0, write_file(DMA_LIMIT, "4"));
 	EXPECT_EQ(0, bench_open(b));
-	ASSERT_EQ(0, mdma_write_file(DMA_LIMIT, limit));
+	ASSERT_EQ(0, write_file(DMA_LIMIT, limit));
 	ASSERT_EQ(0, map_side(b));
-	ASSERT_EQ(0, grow(b->r.fd, 0, 4));
+	ASSERT_EQ(0, grow(b->env.fd, 0, 4));
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(0, map_pages(b, i, 1));
 	EXPECT_EQ(-ENOSPC, map_pages(b, 3, 1));
-	EXPECT_EQ(3, consumers_of(b->r.fd));
+	EXPECT_EQ(3, consumers_of(b->env.fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, 4, 3));
 	/* what failed does not count */
 	EXPECT_EQ(-EEXIST, map_pages(b, 0, 1));
 	EXPECT_EQ(PAGE, space_unmap(&b->s, iova(0), PAGE));
-	EXPECT_EQ(-EINVAL, space_map(&b->s, b->r.fd, 0, RESERVED, PAGE, DMA_RW));
+	EXPECT_EQ(-EINVAL, space_map(&b->s, b->env.fd, 0, RESERVED, PAGE, DMA_RW));
 	EXPECT_EQ(0, map_pages(b, 3, 1));
 	EXPECT_EQ(-ENOSPC, map_pages(b, 0, 1));
 	EXPECT_TRUE(reached(b, 3, 1));
@@ -1228,10 +1234,10 @@ TEST_F_TIMEOUT(iommufd, not_copied, 60)
 	/* there is nothing at all */
 	copy.src_iova = BASE + 8 * PAGE;
 	EXPECT_EQ(ENOENT, errno_of(ioctl(b->s.fd, IOMMU_IOAS_COPY, &copy)));
-	EXPECT_EQ(1, consumers_of(b->r.fd));
+	EXPECT_EQ(1, consumers_of(b->env.fd));
 	/* what failed holds nothing back */
 	EXPECT_EQ(4 * PAGE, space_unmap(&b->s, BASE, 4 * PAGE));
-	EXPECT_EQ(0, consumers_of(b->r.fd));
+	EXPECT_EQ(0, consumers_of(b->env.fd));
 }
 
 TEST_F_TIMEOUT(type1, no_address_to_update, 60)
@@ -1253,9 +1259,9 @@ TEST_F_TIMEOUT(type1, no_address_to_update, 60)
 	EXPECT_EQ(PAGE, type1_unmap(b->s.fd, VFIO_DMA_UNMAP_FLAG_VADDR, iova(0), PAGE));
 	EXPECT_EQ(PAGE, space_unmap(&b->s, iova(0), PAGE));
 
-	ASSERT_EQ(0, grow(b->r.fd, 1, 1));
+	ASSERT_EQ(0, grow(b->env.fd, 1, 1));
 	EXPECT_TRUE(reached(b, 1, 1));
-	EXPECT_EQ(1, consumers_of(b->r.fd));
+	EXPECT_EQ(1, consumers_of(b->env.fd));
 	EXPECT_EQ(4 * PAGE, space_unmap(&b->s, iova(1), 4 * PAGE));
 	munmap(mem, PAGE);
 }
@@ -1267,7 +1273,7 @@ TEST_F_TIMEOUT(type1, dirty, 60)
 	__u64 bits;
 	int round;
 
-	ASSERT_EQ(0, grow(b->r.fd, 0, 8));
+	ASSERT_EQ(0, grow(b->env.fd, 0, 8));
 	ASSERT_EQ(0, map_pages(b, 0, 32));
 	ASSERT_EQ(0, space_track_dirty(&b->s, VFIO_IOMMU_DIRTY_PAGES_FLAG_START));
 	/* mapped before it was switched on, and after */
@@ -1291,7 +1297,7 @@ TEST_F_TIMEOUT(type1, dirty, 60)
 TEST_F_TIMEOUT(late, mapped_first, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
 	switch (b->s.way) {
 	case TYPE1:
@@ -1306,13 +1312,13 @@ TEST_F_TIMEOUT(late, mapped_first, 120)
 		ASSERT_EQ(0, vdev_join(&b->s, &b->edu));
 		break;
 	}
-	fill(at(r, 0), 100);
-	fill(at(r, 2), 102);
+	fill(at(env, 0), 100);
+	fill(at(env, 2), 102);
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
 	/* meanwhile */
-	fill(at(r, 1), 101);
-	ASSERT_EQ(0, punch(r->fd, 2, 1));
+	fill(at(env, 1), 101);
+	ASSERT_EQ(0, punch(env->fd, 2, 1));
 
 	switch (b->s.way) {
 	case TYPE1:
@@ -1325,13 +1331,13 @@ TEST_F_TIMEOUT(late, mapped_first, 120)
 		ASSERT_EQ(0, vdev_get(&b->edu));
 		break;
 	}
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 2));
 	ASSERT_EQ(0, edu_start(&b->edu));
-	EXPECT_TRUE(device_reads(b, iova(0), at(r, 0)));
-	EXPECT_TRUE(device_reads(b, iova(1), at(r, 1)));
+	EXPECT_TRUE(device_reads(b, iova(0), at(env, 0)));
+	EXPECT_TRUE(device_reads(b, iova(1), at(env, 1)));
 	EXPECT_TRUE(blocked(b, 2));
-	ASSERT_EQ(0, grow(r->fd, 2, 1));
+	ASSERT_EQ(0, grow(env->fd, 2, 1));
 	EXPECT_TRUE(reached(b, 2, 1));
 }
 
@@ -1339,7 +1345,7 @@ TEST_F_TIMEOUT(late, mapped_first, 120)
 TEST_F_TIMEOUT(late, again, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
 	if (b->s.way == TYPE1) {
 		if (!has_nvme(b))
@@ -1350,31 +1356,31 @@ TEST_F_TIMEOUT(late, again, 120)
 	ASSERT_EQ(0, bench_open(b));
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	ASSERT_EQ(0, grow(r->fd, 0, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 2));
 	EXPECT_TRUE(reached(b, 0, 1));
 	EXPECT_TRUE(reached(b, 1, 2));
 
 	switch (b->s.way) {
 	case TYPE1:
 		vdev_close(&b->edu);
-		EXPECT_EQ(1, consumers_of(r->fd));
+		EXPECT_EQ(1, consumers_of(env->fd));
 		break;
 	case IOMMUFD:
 		ASSERT_EQ(0, vdev_detach(&b->edu));
-		EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_EQ(0, consumers_of(env->fd));
 		/* what it does now does not reach the file */
 		edu_dma(&b->edu, iova(0), LEN, true);
-		EXPECT_TRUE(written(at(r, 0), 2));
+		EXPECT_TRUE(written(at(env, 0), 2));
 		break;
 	case IOMMUFD_GROUP:
 		munmap((void *)b->edu.regs, b->edu.size);
 		b->edu.regs = NULL;
-		mdma_close_fd(&b->edu.fd);
-		EXPECT_EQ(0, consumers_of(r->fd));
+		close_fd(&b->edu.fd);
+		EXPECT_EQ(0, consumers_of(env->fd));
 		break;
 	}
-	ASSERT_EQ(0, punch(r->fd, 1, 1));
-	ASSERT_EQ(0, grow(r->fd, 3, 1));
+	ASSERT_EQ(0, punch(env->fd, 1, 1));
+	ASSERT_EQ(0, grow(env->fd, 3, 1));
 
 	switch (b->s.way) {
 	case TYPE1:
@@ -1388,7 +1394,7 @@ TEST_F_TIMEOUT(late, again, 120)
 		ASSERT_EQ(0, edu_start(&b->edu));
 		break;
 	}
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 2));
 	EXPECT_TRUE(reached(b, 0, 3));
 	EXPECT_TRUE(reached(b, 3, 4));
@@ -1401,14 +1407,14 @@ TEST_F_TIMEOUT(late, again, 120)
 TEST_F_TIMEOUT(late_type1, last_device, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
 	ASSERT_EQ(0, bench_open(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	vdev_close(&b->edu);
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	b->s.typed = false;
 	ASSERT_EQ(0, bench_open(b));
 	EXPECT_TRUE(nothing_mapped(b));
@@ -1420,31 +1426,31 @@ TEST_F_TIMEOUT(late_type1, last_device, 60)
 TEST_F_TIMEOUT(late, two_devices, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
 	if (!has_nvme(b))
 		SKIP(return, "needs a second device");
 	ASSERT_EQ(0, bench_open(b));
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, 32));
-	ASSERT_EQ(0, grow(r->fd, 0, 4));
+	ASSERT_EQ(0, grow(env->fd, 0, 4));
 	ASSERT_EQ(0, vdev_open(&b->s, &b->nvme));
 	ASSERT_EQ(0, map_pages(b, 32, 32));
-	ASSERT_EQ(0, grow(r->fd, 32, 4));
+	ASSERT_EQ(0, grow(env->fd, 32, 4));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 8));
 	EXPECT_TRUE(table_has(b, &b->nvme, 0, PAGES, 8));
 	EXPECT_TRUE(reached(b, 0, 1));
 	EXPECT_TRUE(reached(b, 32, 2));
-	ASSERT_EQ(0, punch(r->fd, 0, 33));
+	ASSERT_EQ(0, punch(env->fd, 0, 33));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 3));
 	EXPECT_TRUE(table_has(b, &b->nvme, 0, PAGES, 3));
 	EXPECT_TRUE(blocked(b, 32));
 	EXPECT_EQ(32 * PAGE, space_unmap(&b->s, iova(0), 32 * PAGE));
 	vdev_close(&b->nvme);
-	ASSERT_EQ(0, grow(r->fd, 32, 1));
+	ASSERT_EQ(0, grow(env->fd, 32, 1));
 	EXPECT_TRUE(reached(b, 32, 3));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 4));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 }
 
 static int hwpt_alloc(struct bench *b, __u32 ioas, __u32 *id)
@@ -1494,7 +1500,7 @@ static bool can_fill_before_attach(struct bench *b)
 TEST_F_TIMEOUT(late_cdev, replace_ioas, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	__u32 first, second = 0;
 	int other;
 
@@ -1503,7 +1509,7 @@ TEST_F_TIMEOUT(late_cdev, replace_ioas, 120)
 		SKIP(return, CANNOT_REPLACE);
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	ASSERT_EQ(0, grow(r->fd, 0, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 2));
 
 	first = b->s.ioas;
 	ASSERT_EQ(0, ioas_alloc(&b->s, &second));
@@ -1515,20 +1521,20 @@ TEST_F_TIMEOUT(late_cdev, replace_ioas, 120)
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, space_map(&b->s, other, 0, BASE, PAGE, DMA_RW));
 	EXPECT_EQ(0, consumers_of(other));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 
 	ASSERT_EQ(0, vdev_attach(&b->edu, second));
 	EXPECT_EQ(1, consumers_of(other));
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	EXPECT_TRUE(device_reads(b, BASE, b->source));
 	EXPECT_EQ(0, device_writes(b, iova(1), 51));
-	EXPECT_TRUE(all(at(r, 1), PAGE, 0));
+	EXPECT_TRUE(all(at(env, 1), PAGE, 0));
 
-	ASSERT_EQ(0, punch(r->fd, 1, 1));
-	ASSERT_EQ(0, grow(r->fd, 3, 1));
+	ASSERT_EQ(0, punch(env->fd, 1, 1));
+	ASSERT_EQ(0, grow(env->fd, 3, 1));
 	ASSERT_EQ(0, vdev_attach(&b->edu, first));
 	EXPECT_EQ(0, consumers_of(other));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_TRUE(reached(b, 0, 1));
 	EXPECT_TRUE(reached(b, 3, 2));
 	EXPECT_TRUE(blocked(b, 1));
@@ -1542,7 +1548,7 @@ TEST_F_TIMEOUT(late_cdev, replace_ioas, 120)
 TEST_F_TIMEOUT(late_cdev, page_tables, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	__u32 hwpt = 0;
 
 	ASSERT_EQ(0, bench_open(b));
@@ -1550,41 +1556,41 @@ TEST_F_TIMEOUT(late_cdev, page_tables, 120)
 		SKIP(return, CANNOT_REPLACE);
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	ASSERT_EQ(0, grow(r->fd, 0, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 2));
 	ASSERT_EQ(0, hwpt_alloc(b, b->s.ioas, &hwpt));
-	EXPECT_EQ(2, consumers_of(r->fd));
+	EXPECT_EQ(2, consumers_of(env->fd));
 	/* the table that was made with the first attach goes with the last */
 	ASSERT_EQ(0, vdev_attach(&b->edu, hwpt));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_TRUE(reached(b, 0, 1));
-	ASSERT_EQ(0, punch(r->fd, 0, 1));
+	ASSERT_EQ(0, punch(env->fd, 0, 1));
 	EXPECT_TRUE(blocked(b, 0));
 
 	/* whichever is not in use follows as well */
 	ASSERT_EQ(0, vdev_detach(&b->edu));
-	EXPECT_EQ(1, consumers_of(r->fd));
-	ASSERT_EQ(0, punch(r->fd, 1, 1));
-	ASSERT_EQ(0, grow(r->fd, 2, 1));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	ASSERT_EQ(0, punch(env->fd, 1, 1));
+	ASSERT_EQ(0, grow(env->fd, 2, 1));
 	ASSERT_EQ(0, vdev_attach(&b->edu, hwpt));
 	EXPECT_TRUE(reached(b, 2, 2));
 	EXPECT_TRUE(blocked(b, 1));
 	EXPECT_EQ(-EBUSY, destroy(b, hwpt));
 	ASSERT_EQ(0, vdev_detach(&b->edu));
 	EXPECT_EQ(0, destroy(b, hwpt));
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 }
 
 /* A device that cannot have what is mapped is not attached. */
 TEST_F_TIMEOUT(late_cdev, does_not_fit, 60)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
 	ASSERT_EQ(0, vdev_bind(&b->s, &b->edu));
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
-	ASSERT_EQ(0, space_map(&b->s, r->fd, 0, RESERVED, PAGE, DMA_RW));
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, space_map(&b->s, env->fd, 0, RESERVED, PAGE, DMA_RW));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	EXPECT_EQ(-EADDRINUSE, vdev_attach(&b->edu, b->s.ioas));
 	EXPECT_TRUE(nothing_mapped(b));
 	EXPECT_EQ(PAGE, space_unmap(&b->s, RESERVED, PAGE));
@@ -1625,33 +1631,33 @@ static pid_t user(struct bench *b)
 	}
 	close(pipefd[0]);
 	/* the space is the child's */
-	mdma_close_fd(&b->s.fd);
+	close_fd(&b->s.fd);
 	return pid;
 }
 
 TEST_F_TIMEOUT(late, killed_under_dma, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	int status;
 	pid_t pid;
 
 	fill(b->source, 66);
-	ASSERT_EQ(0, grow(r->fd, 0, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 2));
 	pid = user(b);
 	ASSERT_LT(0, pid);
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	/* once it is gone, so is all that it had */
-	EXPECT_EQ(0, consumers_of(r->fd));
-	ASSERT_EQ(0, punch(r->fd, 0, 1));
-	ASSERT_EQ(0, grow(r->fd, 0, 1));
+	EXPECT_EQ(0, consumers_of(env->fd));
+	ASSERT_EQ(0, punch(env->fd, 0, 1));
+	ASSERT_EQ(0, grow(env->fd, 0, 1));
 
 	ASSERT_EQ(0, space_open(&b->s, b->s.way));
 	/* this waits for the DMA, which ends somewhere */
 	ASSERT_EQ(0, bench_open(b));
-	EXPECT_TRUE(all(at(r, 0), PAGE, 0));
+	EXPECT_TRUE(all(at(env, 0), PAGE, 0));
 	EXPECT_TRUE(nothing_mapped(b));
 	ASSERT_EQ(0, map_side(b));
 	ASSERT_EQ(0, map_pages(b, 0, PAGES));
@@ -1674,7 +1680,7 @@ static bool sleeps(pid_t pid)
 	char path[64], text[256] = "";
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (mdma_read_file(path, text, sizeof(text)))
+	if (read_line(path, text, sizeof(text)))
 		return false;
 	return strstr(text, ") D ") || strstr(text, ") S ");
 }
@@ -1682,12 +1688,12 @@ static bool sleeps(pid_t pid)
 TEST_F_TIMEOUT(late, unbound_while_mapped, 120)
 {
 	struct bench *b = &self->b;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	pid_t pid, unbinder;
 	int status, i;
 
 	fill(b->source, 66);
-	ASSERT_EQ(0, grow(r->fd, 0, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 2));
 	pid = user(b);
 	ASSERT_LT(0, pid);
 	unbinder = begin_unbinding(b);
@@ -1696,16 +1702,16 @@ TEST_F_TIMEOUT(late, unbound_while_mapped, 120)
 		usleep(1000);
 	EXPECT_EQ(0, waitpid(unbinder, &status, WNOHANG));
 	/* until the user lets go, the device follows */
-	EXPECT_EQ(1, consumers_of(r->fd));
-	ASSERT_EQ(0, punch(r->fd, 1, 1));
-	ASSERT_EQ(0, grow(r->fd, 5, 1));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	ASSERT_EQ(0, punch(env->fd, 1, 1));
+	ASSERT_EQ(0, grow(env->fd, 5, 1));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 2));
 
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(unbinder, waitpid(unbinder, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	EXPECT_FALSE(pci_driver_is(b->edu.address, "vfio-pci"));
 
 	ASSERT_EQ(0, pci_take(b->edu.address));
@@ -1726,18 +1732,18 @@ TEST_F_TIMEOUT(late, passed_on, 120)
 {
 	struct bench *b = &self->b;
 	int pipefd[2], fds[4], pidfd, status, i;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	pid_t pid;
 
 	ASSERT_EQ(0, pipe(pipefd));
 	pid = fork();
 	if (!pid) {
-		mdma_close_fd(&r->fd);
-		r->fd = memfd_create("its own", MFD_CLOEXEC);
-		if (limit_as_user(LIMIT) || ftruncate(r->fd, HUGE) || bench_open(b) ||
-		    map_side(b) || map_pages(b, 0, PAGES) || grow(r->fd, 32, 5))
+		close_fd(&env->fd);
+		env->fd = memfd_create("its own", MFD_CLOEXEC);
+		if (limit_as_user(LIMIT) || ftruncate(env->fd, HUGE) || bench_open(b) ||
+		    map_side(b) || map_pages(b, 0, PAGES) || grow(env->fd, 32, 5))
 			_exit(1);
-		fds[0] = r->fd;
+		fds[0] = env->fd;
 		fds[1] = b->s.fd;
 		fds[2] = b->edu.fd;
 		/* there need not be one, but to have as many */
@@ -1764,32 +1770,32 @@ TEST_F_TIMEOUT(late, passed_on, 120)
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 
-	close(r->fd);
-	r->fd = fds[0];
-	r->mem = mmap(r->mem, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r->fd, 0);
-	ASSERT_NE(MAP_FAILED, r->mem);
-	mdma_close_fd(&b->s.fd);
+	close(env->fd);
+	env->fd = fds[0];
+	env->mem = mmap(env->mem, HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, env->fd, 0);
+	ASSERT_NE(MAP_FAILED, env->mem);
+	close_fd(&b->s.fd);
 	b->s.fd = fds[1];
 	b->edu.fd = fds[2];
 	b->edu.group = fds[3];
 	ASSERT_EQ(0, edu_start(&b->edu));
-	EXPECT_EQ(1, consumers_of(r->fd));
-	ASSERT_EQ(0, grow(r->fd, 4, 1));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	ASSERT_EQ(0, grow(env->fd, 4, 1));
 	EXPECT_TRUE(reached(b, 4, 4));
-	ASSERT_EQ(0, punch(r->fd, 4, 1));
+	ASSERT_EQ(0, punch(env->fd, 4, 1));
 	EXPECT_TRUE(blocked(b, 4));
 	/* it mapped source and sink as well, two pages: seven are left */
-	EXPECT_EQ(0, grow(r->fd, 8, LIMIT - 9));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 40, 1));
-	EXPECT_EQ(LIMIT - 2, allocated(r->fd));
+	EXPECT_EQ(0, grow(env->fd, 8, LIMIT - 9));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 40, 1));
+	EXPECT_EQ(LIMIT - 2, allocated(env->fd));
 	EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, LIMIT - 2));
 	EXPECT_EQ(0, pinned());
 	/* who has the container may go on with it */
 	if (b->s.way == TYPE1)
 		EXPECT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
 	bench_close(b);
-	EXPECT_EQ(0, consumers_of(r->fd));
-	EXPECT_EQ(0, grow(r->fd, 40, 1));
+	EXPECT_EQ(0, consumers_of(env->fd));
+	EXPECT_EQ(0, grow(env->fd, 40, 1));
 }
 
 /*
@@ -1801,35 +1807,35 @@ TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
 	const __u64 spread = 1UL << 36;
 	struct bench *b = &self->b;
 	int fail, nth, left, ret, failed = 0;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 	__u64 where;
 
 	fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	if (fail < 0)
 		SKIP(return, "needs a kernel with fault injection");
-	ASSERT_EQ(0, grow(r->fd, 0, 8));
-	ASSERT_EQ(0, punch(r->fd, 3, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 8));
+	ASSERT_EQ(0, punch(env->fd, 3, 2));
 	fail_anything("0");
 	for (nth = 1, left = 0; !left; nth++) {
 		ASSERT_LT(nth, 1000);
 		/* where the IOMMU has no tables yet */
 		where = spread + nth * 2 * GIB;
 		ASSERT_EQ(nth, fail_nth(fail, nth));
-		ret = space_map(&b->s, r->fd, 0, where, 8 * PAGE, DMA_RW);
+		ret = space_map(&b->s, env->fd, 0, where, 8 * PAGE, DMA_RW);
 		left = fail_nth(fail, 0);
 		ASSERT_LE(0, left);
 		if (ret) {
 			EXPECT_EQ(0, left);
 			EXPECT_EQ(-ENOMEM, ret);
-			EXPECT_EQ(0, consumers_of(r->fd));
+			EXPECT_EQ(0, consumers_of(env->fd));
 			EXPECT_GE(0, vdev_reaches(&b->edu, where, 8, NULL));
 			failed++;
-			ASSERT_EQ(0, space_map(&b->s, r->fd, 0, where, 8 * PAGE, DMA_RW));
+			ASSERT_EQ(0, space_map(&b->s, env->fd, 0, where, 8 * PAGE, DMA_RW));
 		}
-		EXPECT_EQ(1, consumers_of(r->fd));
+		EXPECT_EQ(1, consumers_of(env->fd));
 		EXPECT_NE(5, vdev_reaches(&b->edu, where, 8, NULL));
 		ASSERT_EQ(8 * PAGE, space_unmap(&b->s, where, 8 * PAGE));
-		EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_EQ(0, consumers_of(env->fd));
 	}
 	note("%d of %d allocations that failed were heard", failed, nth - 2);
 	EXPECT_LT(0, failed);
@@ -1842,7 +1848,7 @@ TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
 {
 	struct bench *b = &self->b;
 	int fail, nth, left, ret, failed = 0;
-	struct rig *r = &b->r;
+	struct test_env *env = &b->env;
 
 	fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	if (fail < 0)
@@ -1852,19 +1858,19 @@ TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
 		ASSERT_LT(nth, 1000);
 		ASSERT_EQ(0, map_pages(b, 0, PAGES));
 		ASSERT_EQ(nth, fail_nth(fail, nth));
-		ret = grow(r->fd, 1, 1);
+		ret = grow(env->fd, 1, 1);
 		left = fail_nth(fail, 0);
 		ASSERT_LE(0, left);
 		if (ret) {
 			EXPECT_EQ(0, left);
 			EXPECT_EQ(-ENOMEM, ret);
 			EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 0));
-			EXPECT_FALSE(in_core(at(r, 1)));
+			EXPECT_FALSE(in_core(at(env, 1)));
 			failed++;
-			ASSERT_EQ(0, grow(r->fd, 1, 1));
+			ASSERT_EQ(0, grow(env->fd, 1, 1));
 		}
 		EXPECT_TRUE(table_has(b, &b->edu, 0, PAGES, 1));
-		ASSERT_EQ(0, punch(r->fd, 1, 1));
+		ASSERT_EQ(0, punch(env->fd, 1, 1));
 		ASSERT_EQ(PAGES * PAGE, space_unmap(&b->s, BASE, PAGES * PAGE));
 	}
 	note("%d of %d allocations that failed were heard", failed, nth - 2);

@@ -3,7 +3,8 @@
  * What a device holds counts against RLIMIT_MEMLOCK of who mapped it: by the pages
  * that it has, not by the size of the window, and no longer than it has them.
  */
-#include "rights_util.h"
+#include "lib/rights.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define PAGES	1024
@@ -11,71 +12,71 @@
 
 FIXTURE(memlock)
 {
-	struct rig r;
+	struct test_env env;
 };
 
 FIXTURE_SETUP(memlock)
 {
-	ASSERT_EQ(0, rig_setup(&self->r, PAGES));
+	ASSERT_EQ(0, env_setup(&self->env, PAGES));
 }
 
 FIXTURE_TEARDOWN(memlock)
 {
-	rig_teardown(&self->r);
+	env_teardown(&self->env);
 }
 
 TEST_F_TIMEOUT(memlock, counts_what_is_there, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 
 	ASSERT_EQ(0, pinned());
 	ASSERT_EQ(0, limit_as_user(LIMIT));
-	ASSERT_EQ(0, grow(r->fd, 100, 4));
+	ASSERT_EQ(0, grow(env->fd, 100, 4));
 	/* a sparse window, 64 times the limit */
-	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
 	EXPECT_EQ(4, pinned());
-	ASSERT_EQ(0, grow(r->fd, 500, 10));
+	ASSERT_EQ(0, grow(env->fd, 500, 10));
 	EXPECT_EQ(14, pinned());
-	ASSERT_EQ(0, punch(r->fd, 101, 1));
+	ASSERT_EQ(0, punch(env->fd, 101, 1));
 	EXPECT_EQ(13, pinned());
 	/* by another mapping of the same pages, too */
-	EXPECT_EQ(0, rig_map(r, 1, 500, 3));
+	EXPECT_EQ(0, env_map(env, 1, 500, 3));
 	EXPECT_EQ(16, pinned());
-	EXPECT_EQ(3 * PAGE, mdma_unmap_all(&r->dev[1]));
+	EXPECT_EQ(3 * PAGE, mdma_unmap_all(&env->dev[1]));
 	EXPECT_EQ(13, pinned());
-	EXPECT_EQ(PAGES * PAGE, mdma_unmap_all(&r->dev[0]));
+	EXPECT_EQ(PAGES * PAGE, mdma_unmap_all(&env->dev[0]));
 	EXPECT_EQ(0, pinned());
 }
 
 TEST_F_TIMEOUT(memlock, refuses_to_map, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 
 	ASSERT_EQ(0, limit_as_user(LIMIT));
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
-	EXPECT_EQ(-ENOMEM, rig_map(r, 0, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
+	EXPECT_EQ(-ENOMEM, env_map(env, 0, 0, PAGES));
 	EXPECT_EQ(0, pinned());
-	EXPECT_EQ(0, consumers_of(r->fd));
-	EXPECT_EQ(0, rig_reachable(r, 0, 0, PAGES));
-	EXPECT_EQ(0, rig_map(r, 0, 0, LIMIT));
+	EXPECT_EQ(0, consumers_of(env->fd));
+	EXPECT_EQ(0, env_reachable(env, 0, 0, PAGES));
+	EXPECT_EQ(0, env_map(env, 0, 0, LIMIT));
 	EXPECT_EQ(LIMIT, pinned());
-	EXPECT_EQ(-ENOMEM, rig_map(r, 0, LIMIT, 1));
+	EXPECT_EQ(-ENOMEM, env_map(env, 0, LIMIT, 1));
 	EXPECT_EQ(LIMIT, pinned());
 }
 
 /* A page too many: who brings it is refused, and the file does not have it. */
 TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	pid_t child;
 	int status;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
 	child = fork();
 	ASSERT_LE(0, child);
 	if (!child) {
 		/* the limit is this one's, whoever brings the page */
-		if (limit_as_user(LIMIT) || rig_map(r, 0, 0, PAGES))
+		if (limit_as_user(LIMIT) || env_map(env, 0, 0, PAGES))
 			_exit(1);
 		if (pinned() != LIMIT)
 			_exit(2);
@@ -84,49 +85,49 @@ TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	/* it has exited, and what it mapped is still there, and limited */
 	ASSERT_EQ(0, status);
-	EXPECT_EQ(LIMIT, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_EQ(LIMIT, env_reachable(env, 0, 0, PAGES));
 
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
-	EXPECT_EQ(-1, pwrite(r->fd, "x", 1, 100 * PAGE));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
+	EXPECT_EQ(-1, pwrite(env->fd, "x", 1, 100 * PAGE));
 	EXPECT_EQ(EDQUOT, errno);
-	EXPECT_TRUE(write_is_refused(at(r, 100)));
-	EXPECT_EQ(LIMIT, allocated(r->fd));
-	EXPECT_EQ(LIMIT, rig_reachable(r, 0, 0, PAGES));
+	EXPECT_TRUE(write_is_refused(at(env, 100)));
+	EXPECT_EQ(LIMIT, allocated(env->fd));
+	EXPECT_EQ(LIMIT, env_reachable(env, 0, 0, PAGES));
 
 	/* in place of another it is welcome */
-	ASSERT_EQ(0, punch(r->fd, 3, 1));
-	EXPECT_EQ(0, grow(r->fd, 100, 1));
-	EXPECT_EQ(LIMIT, rig_reachable(r, 0, 0, PAGES));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 3, 1));
+	ASSERT_EQ(0, punch(env->fd, 3, 1));
+	EXPECT_EQ(0, grow(env->fd, 100, 1));
+	EXPECT_EQ(LIMIT, env_reachable(env, 0, 0, PAGES));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 3, 1));
 }
 
 /* A hole in a huge page: what is left comes back, limit or not. */
 TEST_F_TIMEOUT(memlock, neighbours_come_back, 60)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 
-	if (rig_thp(r, "force"))
+	if (env_thp(env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
 	ASSERT_EQ(0, limit_as_user(HUGE_PAGES));
-	ASSERT_EQ(0, grow(r->fd, 0, HUGE_PAGES));
-	ASSERT_EQ(0, rig_map(r, 0, 0, HUGE_PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, HUGE_PAGES));
+	ASSERT_EQ(0, env_map(env, 0, 0, HUGE_PAGES));
 	EXPECT_EQ(HUGE_PAGES, pinned());
-	ASSERT_EQ(0, punch(r->fd, 7, 1));
+	ASSERT_EQ(0, punch(env->fd, 7, 1));
 	EXPECT_EQ(HUGE_PAGES - 1, pinned());
-	EXPECT_EQ(HUGE_PAGES - 1, rig_reachable(r, 0, 0, HUGE_PAGES));
+	EXPECT_EQ(HUGE_PAGES - 1, env_reachable(env, 0, 0, HUGE_PAGES));
 }
 
 /* CAP_IPC_LOCK knows no limit, and is counted all the same. */
 TEST_F_TIMEOUT(memlock, privileged, 60)
 {
 	const struct rlimit limit = { 0 };
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 
 	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
-	EXPECT_EQ(0, rig_map(r, 0, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
+	EXPECT_EQ(0, env_map(env, 0, 0, PAGES));
 	EXPECT_EQ(LIMIT, pinned());
-	mdma_close(&r->dev[0]);
+	mdma_close(&env->dev[0]);
 	EXPECT_EQ(0, pinned());
 }
 

@@ -5,9 +5,15 @@
  * and of the file no more than its descriptor allows, whoever it was from.
  */
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 
-#include "rights_util.h"
-#include "vfio_util.h"
+#include <memfd_ops/vfio.h>
+
+#include "lib/edu.h"
+#include "lib/rights.h"
+#include "lib/soft_device.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define GIB	(1024UL << 20)
@@ -16,7 +22,7 @@
 #define LIMIT	16UL
 
 struct place {
-	struct rig r;		/* the memfd, without the rig's devices */
+	struct test_env env;		/* the memfd, without the rig's devices */
 	struct space s;
 	/* each behind another IOMMU, so in a domain of its own; and one behind none */
 	struct vdev edu, dma, pin;
@@ -46,7 +52,7 @@ static int place_setup(struct place *p, enum way way)
 	p->dma = (struct vdev)VDEV_SOFT(DEVICE_DMA);
 	p->pin = (struct vdev)VDEV_SOFT(DEVICE_PIN);
 	p->s.fd = -1;
-	ret = rig_memory(&p->r, PAGES);
+	ret = env_setup_memory(&p->env, PAGES);
 	if (!ret)
 		ret = allow_unsafe_interrupts(&p->unsafe);
 	if (!ret)
@@ -64,9 +70,9 @@ static void place_teardown(struct place *p)
 	vdev_close(&p->edu);
 	vdev_close(&p->dma);
 	vdev_close(&p->pin);
-	mdma_close_fd(&p->s.fd);
+	close_fd(&p->s.fd);
 	unsafe_interrupts_as_before(p->unsafe);
-	rig_teardown(&p->r);
+	env_teardown(&p->env);
 }
 
 static int map_fd(struct place *p, int fd, size_t first, size_t pages, __u32 prot)
@@ -76,7 +82,7 @@ static int map_fd(struct place *p, int fd, size_t first, size_t pages, __u32 pro
 
 static int map_pages(struct place *p, size_t first, size_t pages)
 {
-	return map_fd(p, p->r.fd, first, pages, DMA_RW);
+	return map_fd(p, p->env.fd, first, pages, DMA_RW);
 }
 
 static __s64 unmap_pages(struct place *p, size_t first, size_t pages)
@@ -90,7 +96,7 @@ static __s64 unmap_pages(struct place *p, size_t first, size_t pages)
  */
 static bool edu_has(struct place *p, long want)
 {
-	long got = vdev_reaches(&p->edu, iova(0), PAGES, p->r.mem);
+	long got = vdev_reaches(&p->edu, iova(0), PAGES, p->env.mem);
 
 	if (got != -ENOENT && got != want)
 		note("the table has %ld pages rather than %ld", got, want);
@@ -104,7 +110,7 @@ static bool edu_has(struct place *p, long want)
 /* Is the file followed by nobody, and nothing counted? */
 static bool has_nothing(struct place *p)
 {
-	return !consumers_of(p->r.fd) && edu_has(p, 0);
+	return !consumers_of(p->env.fd) && edu_has(p, 0);
 }
 
 FIXTURE(limit)
@@ -138,10 +144,10 @@ FIXTURE_TEARDOWN(limit)
 TEST_F_TIMEOUT(limit, refuses_to_map, 60)
 {
 	struct place *p = &self->p;
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 
 	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
 	EXPECT_EQ(-ENOMEM, map_pages(p, 0, PAGES));
 	EXPECT_TRUE(has_nothing(p));
 	EXPECT_EQ(0, map_pages(p, 0, LIMIT));
@@ -149,8 +155,8 @@ TEST_F_TIMEOUT(limit, refuses_to_map, 60)
 
 	/* there is none left: not for another page, nor for one once more */
 	EXPECT_EQ(-ENOMEM, map_pages(p, LIMIT, 1));
-	EXPECT_EQ(-ENOMEM, space_map(&p->s, r->fd, 0, iova(PAGES), PAGE, DMA_R));
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(-ENOMEM, space_map(&p->s, env->fd, 0, iova(PAGES), PAGE, DMA_R));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_TRUE(edu_has(p, LIMIT));
 	/* pages count, not windows */
 	EXPECT_EQ(0, map_pages(p, LIMIT + 1, PAGES - LIMIT - 1));
@@ -167,37 +173,37 @@ TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 {
 	struct place *p = &self->p;
 	char data[3 * PAGE] = "";
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 
 	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
 	ASSERT_EQ(0, map_pages(p, 0, PAGES));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
-	EXPECT_EQ(-1, pwrite(r->fd, data, 1, 100 * PAGE));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
+	EXPECT_EQ(-1, pwrite(env->fd, data, 1, 100 * PAGE));
 	EXPECT_EQ(EDQUOT, errno);
-	EXPECT_TRUE(write_is_refused(at(r, 100)));
-	EXPECT_TRUE(read_is_refused(at(r, 100)));
-	EXPECT_EQ(LIMIT, allocated(r->fd));
+	EXPECT_TRUE(write_is_refused(at(env, 100)));
+	EXPECT_TRUE(read_is_refused(at(env, 100)));
+	EXPECT_EQ(LIMIT, allocated(env->fd));
 	EXPECT_TRUE(edu_has(p, LIMIT));
 	/* without another's privilege */
 	ASSERT_EQ(0, set_ipc_lock(true));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
 	ASSERT_EQ(0, set_ipc_lock(false));
 
 	/* room for one: the device has it, and so it stays, but nothing of the others */
-	ASSERT_EQ(0, punch(r->fd, 3, 1));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 3));
-	EXPECT_EQ(LIMIT, allocated(r->fd));
+	ASSERT_EQ(0, punch(env->fd, 3, 1));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 3));
+	EXPECT_EQ(LIMIT, allocated(env->fd));
 	EXPECT_TRUE(edu_has(p, LIMIT));
-	ASSERT_EQ(0, punch(r->fd, 100, 1));
-	EXPECT_EQ(PAGE, pwrite(r->fd, data, 3 * PAGE, 100 * PAGE));
-	EXPECT_EQ(LIMIT, allocated(r->fd));
+	ASSERT_EQ(0, punch(env->fd, 100, 1));
+	EXPECT_EQ(PAGE, pwrite(env->fd, data, 3 * PAGE, 100 * PAGE));
+	EXPECT_EQ(LIMIT, allocated(env->fd));
 	EXPECT_TRUE(edu_has(p, LIMIT));
 
 	/* where the device does not look there may be as many as one likes */
 	EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
 	EXPECT_EQ(0, map_pages(p, 0, LIMIT));
-	EXPECT_EQ(0, grow(r->fd, LIMIT, PAGES - LIMIT));
+	EXPECT_EQ(0, grow(env->fd, LIMIT, PAGES - LIMIT));
 	EXPECT_TRUE(edu_has(p, LIMIT - 1));
 }
 
@@ -205,19 +211,19 @@ TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 TEST_F_TIMEOUT(limit, given_back, 120)
 {
 	struct place *p = &self->p;
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 	int round;
 
 	for (round = 0; round < 2; round++) {
 		ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
-		ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+		ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
 		ASSERT_EQ(0, map_pages(p, 0, PAGES));
 		EXPECT_TRUE(edu_has(p, LIMIT));
-		ASSERT_EQ(0, punch(r->fd, 0, 4));
+		ASSERT_EQ(0, punch(env->fd, 0, 4));
 		EXPECT_TRUE(edu_has(p, LIMIT - 4));
-		ASSERT_EQ(0, ftruncate(r->fd, 8 * PAGE));
+		ASSERT_EQ(0, ftruncate(env->fd, 8 * PAGE));
 		EXPECT_TRUE(edu_has(p, 4));
-		ASSERT_EQ(0, ftruncate(r->fd, PAGES * PAGE));
+		ASSERT_EQ(0, ftruncate(env->fd, PAGES * PAGE));
 		EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
 		EXPECT_TRUE(has_nothing(p));
 
@@ -234,7 +240,7 @@ TEST_F_TIMEOUT(limit, given_back, 120)
 		EXPECT_TRUE(edu_has(p, 4));
 
 		/* all is closed; it goes with the last descriptor */
-		mdma_close_fd(&p->s.fd);
+		close_fd(&p->s.fd);
 		EXPECT_TRUE(edu_has(p, 4));
 		vdev_close(&p->edu);
 		EXPECT_TRUE(has_nothing(p));
@@ -249,7 +255,7 @@ TEST_F_TIMEOUT(limit, given_back, 120)
 TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 {
 	struct place *p = &self->p;
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 	int i;
 
 	switch (p->s.way) {
@@ -265,7 +271,7 @@ TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 		ASSERT_EQ(0, vdev_join(&p->s, &p->edu));
 		break;
 	}
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
 	ASSERT_EQ(0, map_pages(p, 0, PAGES));
 	EXPECT_TRUE(has_nothing(p));
 
@@ -274,7 +280,7 @@ TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 
 		ASSERT_EQ(0, set_ipc_lock(i == 1));
 		if (i == 2)
-			ASSERT_EQ(0, punch(r->fd, 7, 1));
+			ASSERT_EQ(0, punch(env->fd, 7, 1));
 		switch (p->s.way) {
 		case TYPE1:
 			EXPECT_EQ(want, ioctl(p->edu.group, VFIO_GROUP_SET_CONTAINER,
@@ -292,7 +298,7 @@ TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 		}
 	}
 	EXPECT_TRUE(edu_has(p, LIMIT));
-	EXPECT_EQ(-EDQUOT, grow(r->fd, 7, 1));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 7, 1));
 }
 
 /* Pages that are in two domains count once, whichever of them goes, or comes again. */
@@ -300,22 +306,22 @@ TEST_F_TIMEOUT(limit, counts_once, 120)
 {
 	struct place *p = &self->p;
 	struct vdev *const d[] = { &p->edu, &p->dma };
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 	int first, domains;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
 	ASSERT_EQ(0, vdev_open(&p->s, d[0]));
 	ASSERT_EQ(0, vdev_open(&p->s, d[1]));
 	ASSERT_EQ(0, map_pages(p, 0, PAGES));
 	for (first = 0; first < 2; first++) {
 		for (domains = 2; domains; domains--) {
-			EXPECT_EQ(domains, consumers_of(r->fd));
+			EXPECT_EQ(domains, consumers_of(env->fd));
 			EXPECT_EQ(LIMIT, pinned());
-			EXPECT_EQ(-EDQUOT, grow(r->fd, 100, 1));
-			EXPECT_EQ(LIMIT, allocated(r->fd));
-			ASSERT_EQ(0, punch(r->fd, 3, 2));
+			EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
+			EXPECT_EQ(LIMIT, allocated(env->fd));
+			ASSERT_EQ(0, punch(env->fd, 3, 2));
 			EXPECT_EQ(LIMIT - 2, pinned());
-			ASSERT_EQ(0, grow(r->fd, 3, 2));
+			ASSERT_EQ(0, grow(env->fd, 3, 2));
 			if (domains == 2)
 				vdev_close(d[first]);
 		}
@@ -372,10 +378,10 @@ TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
 	ASSERT_EQ(0, vdev_open(&p->s, d[0]));
 	ASSERT_EQ(0, vdev_open(&p->s, d[1]));
 	ASSERT_EQ(0, map_fd(p, fd, 0, many, DMA_RW));
-	ASSERT_EQ(0, space_map(&p->s, p->r.fd, 0, iova(many), PAGE, DMA_RW));
+	ASSERT_EQ(0, space_map(&p->s, p->env.fd, 0, iova(many), PAGE, DMA_RW));
 	EXPECT_EQ(many, pinned());
-	b.fd = p->r.fd;
-	rig_stay_on_one_cpu(false);
+	b.fd = p->env.fd;
+	stay_on_one_cpu(false);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, bring, &b));
 	for (round = 0; round < 8; round++) {
 		vdev_close(d[round % 2]);
@@ -417,17 +423,17 @@ TEST_F_TIMEOUT(limit, killed, 60)
 	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
 	struct place *p = &self->p;
 	struct killed k = { .p = p };
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 	int ready[2], status;
 	char byte;
 	pid_t pid;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT));
-	ASSERT_EQ(0, munmap(r->mem, PAGES * PAGE));
-	r->mem = NULL;
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
+	ASSERT_EQ(0, munmap(env->mem, PAGES * PAGE));
+	env->mem = NULL;
 	ASSERT_EQ(0, pipe(ready));
 	k.ready = ready[1];
-	mdma_close_fd(&p->s.fd);
+	close_fd(&p->s.fd);
 	/* the same memory, but descriptors of its own */
 	pid = clone(maps_and_waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, &k);
 	ASSERT_LT(0, pid);
@@ -435,8 +441,8 @@ TEST_F_TIMEOUT(limit, killed, 60)
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
 	close(ready[0]);
 	EXPECT_EQ(LIMIT, pinned());
-	EXPECT_EQ(1, consumers_of(r->fd));
-	EXPECT_EQ(-1, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	EXPECT_EQ(-1, fcntl(env->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	EXPECT_EQ(EBUSY, errno);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -446,11 +452,11 @@ TEST_F_TIMEOUT(limit, killed, 60)
 	p->edu.fd = -1;
 
 	EXPECT_TRUE(has_nothing(p));
-	EXPECT_EQ(0, fcntl(r->fd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(0, fcntl(env->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	/* the device is free, and so is what was counted */
 	ASSERT_EQ(0, space_open(&p->s, variant->way));
 	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
-	EXPECT_EQ(0, map_fd(p, r->fd, 0, PAGES, DMA_R));
+	EXPECT_EQ(0, map_fd(p, env->fd, 0, PAGES, DMA_R));
 	EXPECT_EQ(LIMIT, pinned());
 }
 
@@ -492,8 +498,8 @@ static int make_gift(struct place *p, struct gift *gift)
 {
 	*gift = (struct gift){
 		.space = p->s.fd,
-		.ro = reopen(p->r.fd, O_RDONLY),
-		.wo = reopen(p->r.fd, O_WRONLY),
+		.ro = reopen(p->env.fd, O_RDONLY),
+		.wo = reopen(p->env.fd, O_WRONLY),
 		.ioas = p->s.ioas,
 	};
 	return gift->ro < 0 || gift->wo < 0 ? -errno : 0;
@@ -536,20 +542,20 @@ static void try_as_stranger(struct place *p, const struct gift *gift)
 static bool can_but_read(struct place *p)
 {
 	unsigned char data[LEN];
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 
-	fill(at(r, 1), 1);
-	if (soft_read(&p->dma, iova(1), data, LEN) || memcmp(data, at(r, 1), LEN)) {
+	fill(at(env, 1), 1);
+	if (soft_read(&p->dma, iova(1), data, LEN) || memcmp(data, at(env, 1), LEN)) {
 		note("the device does not reach the file");
 		return false;
 	}
 	memset(data, 0, LEN);
-	if (soft_write(&p->dma, iova(1), data, LEN) != -EFAULT || !filled(at(r, 1), 1)) {
+	if (soft_write(&p->dma, iova(1), data, LEN) != -EFAULT || !filled(at(env, 1), 1)) {
 		note("the device can write");
 		return false;
 	}
-	return grow(r->fd, 100, 1) == -EDQUOT && !punch(r->fd, 2, 1) &&
-	       !grow(r->fd, 100, 1) && grow(r->fd, 2, 1) == -EDQUOT;
+	return grow(env->fd, 100, 1) == -EDQUOT && !punch(env->fd, 2, 1) &&
+	       !grow(env->fd, 100, 1) && grow(env->fd, 2, 1) == -EDQUOT;
 }
 
 /*
@@ -559,23 +565,23 @@ static bool can_but_read(struct place *p)
 TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 {
 	struct place *p = &self->p;
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 	int pipefd[2], status;
 	struct gift gift;
 	pid_t pid;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
-	ASSERT_EQ(0, fchmod(r->fd, 0644));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, fchmod(env->fd, 0644));
 	ASSERT_EQ(0, pipe(pipefd));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		const int parent = syscall(SYS_pidfd_open, getppid(), 0), file = r->fd;
+		const int parent = syscall(SYS_pidfd_open, getppid(), 0), file = env->fd;
 
-		mdma_close_fd(&r->fd);
-		mdma_close_fd(&p->s.fd);
+		close_fd(&env->fd);
+		close_fd(&p->s.fd);
 		close(pipefd[1]);
-		MUST(!munmap(r->mem, PAGES * PAGE));
+		MUST(!munmap(env->mem, PAGES * PAGE));
 		MUST(read(pipefd[0], &gift, sizeof(gift)) == sizeof(gift));
 		MUST(!take(parent, &gift));
 		p->s.fd = gift.space;
@@ -597,7 +603,7 @@ TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	EXPECT_EQ(0, pinned());
-	EXPECT_EQ(1, consumers_of(r->fd));
+	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_TRUE(can_but_read(p));
 	close(gift.ro);
 	close(gift.wo);
@@ -609,17 +615,17 @@ TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 TEST_F_TIMEOUT(stranger, inherits_no_more, 60)
 {
 	struct place *p = &self->p;
-	struct rig *r = &p->r;
+	struct test_env *env = &p->env;
 	struct gift gift;
 	int status;
 
-	ASSERT_EQ(0, grow(r->fd, 0, LIMIT + 1));
-	ASSERT_EQ(0, fchmod(r->fd, 0644));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
+	ASSERT_EQ(0, fchmod(env->fd, 0644));
 	ASSERT_EQ(0, vdev_open(&p->s, &p->dma));
 	ASSERT_EQ(0, make_gift(p, &gift));
 	if (in_child(&status)) {
-		mdma_close_fd(&r->fd);
-		MUST(!munmap(r->mem, PAGES * PAGE));
+		close_fd(&env->fd);
+		MUST(!munmap(env->mem, PAGES * PAGE));
 		MUST(!limit_memlock(LIMIT));
 		MUST(!setgid(NOBODY) && !setuid(NOBODY));
 		try_as_stranger(p, &gift);

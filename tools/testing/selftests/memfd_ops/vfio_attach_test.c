@@ -5,10 +5,17 @@
  * device's, and in the middle of a call that maps. QEMU's edu is behind whatever
  * IOMMU there is, the device in software behind another one.
  */
-#include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 
-#include "vfio_util.h"
+#include <linux/userfaultfd.h>
+
+#include <memfd_ops/vfio.h>
+
+#include "lib/edu.h"
+#include "lib/fail.h"
+#include "lib/soft_device.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define GIB	(1024UL << 20)
@@ -18,7 +25,7 @@
 #define NEVER	1000		/* no call has that many allocations */
 
 struct yard {
-	struct rig r;		/* the memfd, without the rig's devices */
+	struct test_env env;		/* the memfd, without the rig's devices */
 	struct space s;
 	struct vdev edu, nvme, dma, pin;
 	unsigned char *side;	/* one page */
@@ -55,7 +62,7 @@ static int yard_setup(struct yard *y, enum way way)
 	y->pin = (struct vdev)VDEV_SOFT(DEVICE_PIN);
 	y->s.fd = -1;
 	y->fail = -1;
-	ret = rig_memory(&y->r, PAGES);
+	ret = env_setup_memory(&y->env, PAGES);
 	if (ret)
 		return ret;
 	y->side = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
@@ -87,12 +94,12 @@ static void yard_teardown(struct yard *y)
 	vdev_close(&y->nvme);
 	vdev_close(&y->dma);
 	vdev_close(&y->pin);
-	mdma_close_fd(&y->s.fd);
-	mdma_close_fd(&y->fail);
+	close_fd(&y->s.fd);
+	close_fd(&y->fail);
 	if (y->side && y->side != MAP_FAILED)
 		munmap(y->side, PAGE);
 	unsafe_interrupts_as_before(y->unsafe);
-	rig_teardown(&y->r);
+	env_teardown(&y->env);
 }
 
 /* The file, half by half. */
@@ -101,8 +108,8 @@ static int map_halves(struct yard *y)
 	const size_t half = PAGES / 2;
 	int ret;
 
-	ret = space_map(&y->s, y->r.fd, 0, iova(0), half * PAGE, DMA_RW);
-	return ret ? ret : space_map(&y->s, y->r.fd, half * PAGE, iova(half), half * PAGE,
+	ret = space_map(&y->s, y->env.fd, 0, iova(0), half * PAGE, DMA_RW);
+	return ret ? ret : space_map(&y->s, y->env.fd, half * PAGE, iova(half), half * PAGE,
 				     DMA_RW);
 }
 
@@ -143,20 +150,20 @@ static int copies(struct vdev *d, size_t from, size_t to)
 static bool follows(struct yard *y, struct vdev *d, unsigned int seed)
 {
 	const size_t to = PAGES - 1;
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 
-	fill(at(r, 0), seed);
-	if (grow(r->fd, to, 1) || copies(d, 0, to) || memcmp(at(r, 0), at(r, to), LEN)) {
+	fill(at(env, 0), seed);
+	if (grow(env->fd, to, 1) || copies(d, 0, to) || memcmp(at(env, 0), at(env, to), LEN)) {
 		note("%s does not reach what is there", d->address);
 		return false;
 	}
-	if (punch(r->fd, to, 1) || copies(d, 0, to) != (is_soft(d) ? -EFAULT : 0) ||
-	    in_core(at(r, to))) {
+	if (punch(env->fd, to, 1) || copies(d, 0, to) != (is_soft(d) ? -EFAULT : 0) ||
+	    in_core(at(env, to))) {
 		note("%s reaches what is not there any more", d->address);
 		return false;
 	}
-	if (grow(r->fd, to, 1) || !all(at(r, to), PAGE, 0) || copies(d, 0, to) ||
-	    memcmp(at(r, 0), at(r, to), LEN)) {
+	if (grow(env->fd, to, 1) || !all(at(env, to), PAGE, 0) || copies(d, 0, to) ||
+	    memcmp(at(env, 0), at(env, to), LEN)) {
 		note("%s does not reach what has come", d->address);
 		return false;
 	}
@@ -166,7 +173,7 @@ static bool follows(struct yard *y, struct vdev *d, unsigned int seed)
 /* As far as the table can be seen: it has these pages of the file, or none. */
 static bool table_has(struct yard *y, struct vdev *d, long want)
 {
-	long got = is_soft(d) ? -ENOENT : vdev_reaches(d, iova(0), PAGES, y->r.mem);
+	long got = is_soft(d) ? -ENOENT : vdev_reaches(d, iova(0), PAGES, y->env.mem);
 
 	if (got != -ENOENT && got != want)
 		note("%s: the table has %ld pages rather than %ld", d->address, got, want);
@@ -215,7 +222,7 @@ static bool all_is_there(struct yard *y, int consumers)
 {
 	long pages = consumers ? PAGES - 2 : 0;
 
-	return consumers_of(y->r.fd) == consumers && table_has(y, y->asked, pages) &&
+	return consumers_of(y->env.fd) == consumers && table_has(y, y->asked, pages) &&
 	       pinned() == pages;
 }
 
@@ -251,8 +258,8 @@ FIXTURE_SETUP(join)
 	/* the container has its mappings as long as there is a device, any device */
 	ASSERT_EQ(0, vdev_open(&self->y.s, &self->y.pin));
 	ASSERT_EQ(0, map_halves(&self->y));
-	ASSERT_EQ(0, grow(self->y.r.fd, 0, PAGES));
-	ASSERT_EQ(0, punch(self->y.r.fd, 3, 2));
+	ASSERT_EQ(0, grow(self->y.env.fd, 0, PAGES));
+	ASSERT_EQ(0, punch(self->y.env.fd, 3, 2));
 }
 
 FIXTURE_TEARDOWN(join)
@@ -270,7 +277,7 @@ TEST_F_TIMEOUT(join, no_memory, 240)
 	struct yard *y = &self->y;
 	struct vdev *d = self->dev;
 	int round, nth, left, ret, failed;
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 
 	ASSERT_EQ(0, vdev_open_group(d));
 	fail_anything("0");
@@ -286,15 +293,15 @@ TEST_F_TIMEOUT(join, no_memory, 240)
 				EXPECT_EQ(0, left);
 				EXPECT_EQ(-ENOMEM, ret);
 				/* or else a hole would reach for a domain that is gone */
-				ASSERT_EQ(0, consumers_of(r->fd)) TH_LOG("the %dth", nth);
+				ASSERT_EQ(0, consumers_of(env->fd)) TH_LOG("the %dth", nth);
 				EXPECT_TRUE(table_has(y, d, 0));
 				failed++;
 				ASSERT_EQ(0, set_container(y, d));
 			}
-			EXPECT_EQ(2, consumers_of(r->fd));
+			EXPECT_EQ(2, consumers_of(env->fd));
 			EXPECT_TRUE(table_has(y, d, PAGES - 2));
 			ASSERT_EQ(0, unset_container(d));
-			EXPECT_EQ(0, consumers_of(r->fd));
+			EXPECT_EQ(0, consumers_of(env->fd));
 		}
 		note("%d of %d allocations that failed were heard", failed, nth - 2);
 		EXPECT_LT(0, failed);
@@ -339,7 +346,7 @@ static bool is_untracked(struct yard *y, int ret)
 
 static int map_second_half(struct yard *y)
 {
-	return space_map(&y->s, y->r.fd, PAGES / 2 * PAGE, iova(PAGES / 2),
+	return space_map(&y->s, y->env.fd, PAGES / 2 * PAGE, iova(PAGES / 2),
 			 PAGES / 2 * PAGE, DMA_RW);
 }
 
@@ -354,7 +361,7 @@ static int tracked_by_half(struct yard *y)
 /* What has no bitmap is not mapped, either. */
 static bool half_is_tracked(struct yard *y, int ret)
 {
-	return ret ? consumers_of(y->r.fd) == 1 && table_has(y, y->asked, 3) &&
+	return ret ? consumers_of(y->env.fd) == 1 && table_has(y, y->asked, 3) &&
 		     pinned() == 3 :
 		     is_tracked(y, 0);
 }
@@ -396,11 +403,11 @@ TEST_F_TIMEOUT(join, domain_of_its_own, 600)
 	const bool own_one = is_soft(d) || iommu_is(d, "dmar");
 	const bool fails = own_one || iommu_is(d, "ivhd");
 	int nth, left, ret, shared = 0, own = 0, failed = 0, round = 0;
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 
 	ASSERT_EQ(0, map_side(y));
 	ASSERT_EQ(0, vdev_join(&y->s, &y->nvme));
-	ASSERT_EQ(2, consumers_of(r->fd));
+	ASSERT_EQ(2, consumers_of(env->fd));
 	ASSERT_EQ(0, vdev_open_group(d));
 	fail_anything("0");
 	for (nth = fails ? 1 : NEVER, left = 0;
@@ -417,13 +424,13 @@ TEST_F_TIMEOUT(join, domain_of_its_own, 600)
 		ASSERT_LE(0, left);
 		if (ret) {
 			EXPECT_EQ(-ENOMEM, ret);
-			EXPECT_EQ(2, consumers_of(r->fd));
+			EXPECT_EQ(2, consumers_of(env->fd));
 			EXPECT_TRUE(table_has(y, &y->nvme, PAGES - 2));
 			EXPECT_TRUE(table_has(y, d, 0));
 			failed++;
 			continue;
 		}
-		ret = consumers_of(r->fd);
+		ret = consumers_of(env->fd);
 		ASSERT_TRUE(ret == 2 || ret == 4);
 		if (ret == 2)
 			shared++;
@@ -440,12 +447,12 @@ TEST_F_TIMEOUT(join, domain_of_its_own, 600)
 			if (own == 1) {
 				/* the other one goes first, and comes again */
 				ASSERT_EQ(0, unset_container(&y->nvme));
-				EXPECT_EQ(2, consumers_of(r->fd));
+				EXPECT_EQ(2, consumers_of(env->fd));
 				EXPECT_TRUE(follows(y, d, nth + 1));
-				ASSERT_EQ(0, punch(r->fd, 0, 1));
+				ASSERT_EQ(0, punch(env->fd, 0, 1));
 				ASSERT_EQ(0, set_container(y, &y->nvme));
 				EXPECT_TRUE(table_has(y, &y->nvme, PAGES - 3));
-				ASSERT_EQ(0, grow(r->fd, 0, 1));
+				ASSERT_EQ(0, grow(env->fd, 0, 1));
 			}
 			EXPECT_TRUE(table_has(y, &y->nvme, PAGES - 2));
 			vdev_close(d);
@@ -453,11 +460,11 @@ TEST_F_TIMEOUT(join, domain_of_its_own, 600)
 		} else {
 			ASSERT_EQ(0, unset_container(d));
 		}
-		EXPECT_EQ(2, consumers_of(r->fd));
+		EXPECT_EQ(2, consumers_of(env->fd));
 		EXPECT_TRUE(table_has(y, &y->nvme, PAGES - 2));
-		ASSERT_EQ(0, punch(r->fd, 0, 1));
+		ASSERT_EQ(0, punch(env->fd, 0, 1));
 		EXPECT_TRUE(table_has(y, &y->nvme, PAGES - 3));
-		ASSERT_EQ(0, grow(r->fd, 0, 1));
+		ASSERT_EQ(0, grow(env->fd, 0, 1));
 		EXPECT_TRUE(table_has(y, &y->nvme, PAGES - 2));
 	}
 	note("shared in %d cases, of its own in %d, %d failed", shared, own, failed);
@@ -489,8 +496,8 @@ FIXTURE_SETUP(attach)
 	self->dev = variant->soft ? &y->dma : &y->edu;
 	ASSERT_EQ(0, variant->way == IOMMUFD ? vdev_bind(&y->s, self->dev) :
 						vdev_join(&y->s, self->dev));
-	ASSERT_EQ(0, grow(y->r.fd, 0, PAGES));
-	ASSERT_EQ(0, punch(y->r.fd, 3, 2));
+	ASSERT_EQ(0, grow(y->env.fd, 0, PAGES));
+	ASSERT_EQ(0, punch(y->env.fd, 3, 2));
 }
 
 FIXTURE_TEARDOWN(attach)
@@ -508,7 +515,7 @@ static int detach(struct yard *y, struct vdev *d)
 {
 	if (y->s.way == IOMMUFD)
 		return vdev_detach(d);
-	mdma_close_fd(&d->fd);
+	close_fd(&d->fd);
 	return 0;
 }
 
@@ -517,7 +524,7 @@ TEST_F_TIMEOUT(attach, no_memory, 240)
 	struct yard *y = &self->y;
 	struct vdev *d = self->dev;
 	int nth, left, ret, failed = 0;
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 
 	ASSERT_EQ(0, map_side(y));
 	ASSERT_EQ(0, map_halves(y));
@@ -531,17 +538,17 @@ TEST_F_TIMEOUT(attach, no_memory, 240)
 		if (ret) {
 			EXPECT_EQ(0, left);
 			EXPECT_EQ(-ENOMEM, ret);
-			EXPECT_EQ(0, consumers_of(r->fd)) TH_LOG("allocation %d", nth);
+			EXPECT_EQ(0, consumers_of(env->fd)) TH_LOG("allocation %d", nth);
 			EXPECT_TRUE(table_has(y, d, 0));
-			ASSERT_EQ(0, punch(r->fd, 0, 1));
-			ASSERT_EQ(0, grow(r->fd, 0, 1));
+			ASSERT_EQ(0, punch(env->fd, 0, 1));
+			ASSERT_EQ(0, grow(env->fd, 0, 1));
 			failed++;
 			ASSERT_EQ(0, attach(y, d));
 		}
-		EXPECT_EQ(2, consumers_of(r->fd));
+		EXPECT_EQ(2, consumers_of(env->fd));
 		EXPECT_TRUE(table_has(y, d, PAGES - 2));
 		ASSERT_EQ(0, detach(y, d));
-		EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_EQ(0, consumers_of(env->fd));
 	}
 	note("%d of %d allocations that failed were heard", failed, nth - 2);
 	EXPECT_LT(0, failed);
@@ -594,8 +601,8 @@ FIXTURE_SETUP(table)
 	ASSERT_EQ(0, yard_setup(y, IOMMUFD));
 	self->dev = variant->soft ? &y->dma : &y->edu;
 	ASSERT_EQ(0, vdev_bind(&y->s, self->dev));
-	ASSERT_EQ(0, grow(y->r.fd, 0, PAGES));
-	ASSERT_EQ(0, punch(y->r.fd, 3, 2));
+	ASSERT_EQ(0, grow(y->env.fd, 0, PAGES));
+	ASSERT_EQ(0, punch(y->env.fd, 3, 2));
 	ASSERT_EQ(0, map_side(y));
 	ASSERT_EQ(0, map_halves(y));
 }
@@ -625,7 +632,7 @@ TEST_F_TIMEOUT(table, no_memory, 240)
 	struct yard *y = &self->y;
 	struct vdev *d = self->dev;
 	int nth, left, ret, step, failed;
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 	__u32 id = 0;
 
 	if (!can_fill_before_attach(y, d))
@@ -645,18 +652,18 @@ TEST_F_TIMEOUT(table, no_memory, 240)
 			if (ret) {
 				EXPECT_EQ(0, left);
 				EXPECT_EQ(-ENOMEM, ret);
-				EXPECT_EQ(step ? 4 : 2, consumers_of(r->fd));
+				EXPECT_EQ(step ? 4 : 2, consumers_of(env->fd));
 				failed++;
 				ASSERT_EQ(0, step ? vdev_attach(d, id) :
 						    hwpt_alloc(y, d, 0, &id));
 			}
 			/* in its place, the one that was made to attach is gone */
-			EXPECT_EQ(step ? 2 : 4, consumers_of(r->fd));
+			EXPECT_EQ(step ? 2 : 4, consumers_of(env->fd));
 			EXPECT_TRUE(table_has(y, d, PAGES - 2));
 			if (step)
 				ASSERT_EQ(0, vdev_attach(d, y->s.ioas));
 			EXPECT_EQ(0, destroy(y, id));
-			EXPECT_EQ(2, consumers_of(r->fd));
+			EXPECT_EQ(2, consumers_of(env->fd));
 		}
 		note("%s: %d of %d allocations that failed were heard",
 		     step ? "put in its place" : "made", failed, nth - 2);
@@ -690,7 +697,7 @@ static int nothing(struct yard *y)
 /* The file is followed as before; and where the copy would have been is free. */
 static bool is_not_copied(struct yard *y, int ret)
 {
-	if (consumers_of(y->r.fd) != 2 || !table_has(y, y->asked, PAGES - 2))
+	if (consumers_of(y->env.fd) != 2 || !table_has(y, y->asked, PAGES - 2))
 		return false;
 	return !space_map_address(&y->s, y->side, SIDE + GIB, PAGE) &&
 	       !space_map_address(&y->s, y->side, SIDE + GIB + PAGE, PAGE) &&
@@ -741,7 +748,7 @@ TEST_F_TIMEOUT(two, iommus, 240)
 {
 	struct yard *y = &self->y;
 	struct vdev *const d[] = { &y->edu, &y->dma };
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 	int first, i;
 
 	for (i = 0; i < 2; i++)
@@ -749,34 +756,34 @@ TEST_F_TIMEOUT(two, iommus, 240)
 	ASSERT_EQ(0, start(&y->edu));
 	ASSERT_EQ(0, map_side(y));
 	ASSERT_EQ(0, map_halves(y));
-	EXPECT_EQ(4, consumers_of(r->fd));
+	EXPECT_EQ(4, consumers_of(env->fd));
 	for (first = 0; first < 2; first++) {
 		for (i = 0; i < 2; i++)
 			EXPECT_TRUE(follows(y, d[i], 10 * first + i));
 		vdev_close(d[first]);
-		EXPECT_EQ(2, consumers_of(r->fd));
+		EXPECT_EQ(2, consumers_of(env->fd));
 		EXPECT_TRUE(follows(y, d[!first], 30 + first));
-		ASSERT_EQ(0, punch(r->fd, 0, PAGES));
-		fill(at(r, 1), 40);
+		ASSERT_EQ(0, punch(env->fd, 0, PAGES));
+		fill(at(env, 1), 40);
 
 		/* one that joins late has what came meanwhile */
 		ASSERT_EQ(0, vdev_open(&y->s, d[first]));
-		EXPECT_EQ(4, consumers_of(r->fd));
+		EXPECT_EQ(4, consumers_of(env->fd));
 		EXPECT_TRUE(table_has(y, &y->edu, 1));
 		ASSERT_EQ(0, start(d[first]));
-		ASSERT_EQ(0, grow(r->fd, 2, 1));
+		ASSERT_EQ(0, grow(env->fd, 2, 1));
 		EXPECT_EQ(0, copies(d[first], 1, 2));
-		EXPECT_FALSE(memcmp(at(r, 1), at(r, 2), LEN));
+		EXPECT_FALSE(memcmp(at(env, 1), at(env, 2), LEN));
 	}
 	EXPECT_EQ((PAGES + 1) * PAGE, space_unmap_all(&y->s));
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 	EXPECT_EQ(-EFAULT, copies(&y->dma, 1, 2));
 	EXPECT_TRUE(table_has(y, &y->edu, 0));
 }
 
 static int both_mapped(struct yard *y)
 {
-	return consumers_of(y->r.fd) ? 0 : map_halves(y);
+	return consumers_of(y->env.fd) ? 0 : map_halves(y);
 }
 
 static int unmap_both(struct yard *y)
@@ -804,8 +811,8 @@ TEST_F_TIMEOUT(two, no_memory_to_unmap, 120)
 	struct yard *y = &self->y;
 
 	y->asked = &y->edu;
-	ASSERT_EQ(0, grow(y->r.fd, 0, PAGES));
-	ASSERT_EQ(0, punch(y->r.fd, 3, 2));
+	ASSERT_EQ(0, grow(y->env.fd, 0, PAGES));
+	ASSERT_EQ(0, punch(y->env.fd, 3, 2));
 	ASSERT_EQ(0, vdev_open(&y->s, &y->edu));
 	ASSERT_EQ(0, vdev_open(&y->s, &y->dma));
 	EXPECT_EQ(0, SWEEP(both_mapped, unmap_both, 0, is_unmapped));
@@ -864,7 +871,7 @@ TEST_F_TIMEOUT(soft, dirty_tracking, 60)
 	const __u64 before = iova(0) - PAGE;
 	struct yard *y = &self->y;
 	struct vdev *d = &y->dma;
-	struct rig *r = &y->r;
+	struct test_env *env = &y->env;
 	__u64 bits;
 	__u32 id = 0;
 
@@ -873,8 +880,8 @@ TEST_F_TIMEOUT(soft, dirty_tracking, 60)
 	     strerror(-hwpt_alloc(y, &y->edu, IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &id)));
 	/* what is mapped by address ends where the file begins */
 	ASSERT_EQ(0, space_map_address(&y->s, y->side, before, PAGE));
-	ASSERT_EQ(0, space_map(&y->s, r->fd, 0, iova(0), PAGES * PAGE, DMA_RW));
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, space_map(&y->s, env->fd, 0, iova(0), PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	ASSERT_EQ(0, hwpt_alloc(y, d, IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &id));
 	ASSERT_EQ(0, vdev_attach(d, id));
 	EXPECT_EQ(0, track(y, id, true));
@@ -895,7 +902,7 @@ TEST_F_TIMEOUT(soft, dirty_tracking, 60)
 
 	/* a range that comes while it is tracked, and one that goes */
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&y->s, iova(0), PAGES * PAGE));
-	ASSERT_EQ(0, space_map(&y->s, r->fd, 0, iova(0), PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, space_map(&y->s, env->fd, 0, iova(0), PAGES * PAGE, DMA_RW));
 	EXPECT_TRUE(follows(y, d, 1));
 	EXPECT_EQ(-EOPNOTSUPP, dirty(y, id, iova(0), PAGES, &bits));
 	EXPECT_EQ(0, track(y, id, false));
@@ -924,7 +931,7 @@ static bool is_still_dirty(struct yard *y, int ret)
 {
 	__u64 bits;
 
-	return consumers_of(y->r.fd) == 1 &&
+	return consumers_of(y->env.fd) == 1 &&
 	       !dirty(y, y->table, iova(0) - PAGE, 1, &bits) && bits == 1 &&
 	       !write_before(y);
 }
@@ -934,7 +941,7 @@ TEST_F_TIMEOUT(soft, no_memory_to_refuse_dirty_bits, 120)
 	struct yard *y = &self->y;
 
 	ASSERT_EQ(0, space_map_address(&y->s, y->side, iova(0) - PAGE, PAGE));
-	ASSERT_EQ(0, space_map(&y->s, y->r.fd, 0, iova(0), PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, space_map(&y->s, y->env.fd, 0, iova(0), PAGES * PAGE, DMA_RW));
 	ASSERT_EQ(0, hwpt_alloc(y, &y->dma, IOMMU_HWPT_ALLOC_DIRTY_TRACKING, &y->table));
 	ASSERT_EQ(0, vdev_attach(&y->dma, y->table));
 	ASSERT_EQ(0, track(y, y->table, true));
@@ -1004,7 +1011,7 @@ static void until_it_waits(pid_t *thread)
 		if (tid < 0)
 			return;
 		snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-		if (tid && !mdma_read_file(path, text, sizeof(text)) &&
+		if (tid && !read_line(path, text, sizeof(text)) &&
 		    strstr(text, ") D "))
 			return;
 		sched_yield();
@@ -1069,7 +1076,7 @@ TEST_F_TIMEOUT(soft, map_fails_while_detached, 600)
 	ASSERT_EQ(0, ioctl(race.uffd, UFFDIO_REGISTER, &reg));
 
 	/* the second table stays, the first one comes and goes with the attachment */
-	rig_stay_on_one_cpu(false);
+	stay_on_one_cpu(false);
 	fail_anything("0");
 	fail_objects_alone();
 	for (i = 0; i <= ROUNDS; i++) {
@@ -1094,7 +1101,7 @@ TEST_F_TIMEOUT(soft, map_fails_while_detached, 600)
 	/* there are some that can be done without */
 	note("%d of %d allocations that failed were heard", failed, ROUNDS);
 	EXPECT_LT(0, failed);
-	rig_stay_on_one_cpu(true);
+	stay_on_one_cpu(true);
 	close(race.uffd);
 	close(race.fd);
 	munmap(race.never, PAGE);

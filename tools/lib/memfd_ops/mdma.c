@@ -1,119 +1,21 @@
-/* SPDX-License-Identifier: GPL-2.0 */
-/*
- * Getting at an mdma instance from user space: create it through sysfs, open it
- * through VFIO, map memfds, have it copy. Used by the demo and by the selftests.
- *
- * Functions return 0 or a value, or a negative errno.
- */
-#ifndef MDMA_UTIL_H
-#define MDMA_UTIL_H
-
+// SPDX-License-Identifier: GPL-2.0
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/vfio.h>
-#include <linux/vfio_mdma.h>
+#include "files.h"
 
-#ifndef VFIO_DEVICE_BIND_IOMMUFD
-struct vfio_device_bind_iommufd {
-	__u32	argsz;
-	__u32	flags;
-	__s32	iommufd;
-	__u32	out_devid;
-};
+#include "mdma.h"
 
-#define VFIO_DEVICE_BIND_IOMMUFD	_IO(VFIO_TYPE, VFIO_BASE + 18)
-#endif
-
-#define MDMA_TYPES	"/sys/class/mdev_bus/*/mdev_supported_types/mdma-*"
-#define MDMA_DEVICES	"/sys/bus/mdev/devices"
-
-/* The UUIDs of our instances begin with "mdma", so that we find what is left */
-#define MDMA_UUID	"6d646d61-"
-
-/*
- * How long any copy may take, in seconds. A page is four transfers of 100 ms;
- * this leaves room for the copies of other instances and for a slow emulator.
- */
-#define MDMA_PATIENCE	60
-
-struct mdma {
-	char	uuid[37];
-	int	container, group;	/* opened by group, or */
-	int	iommufd;		/* opened by character device */
-	int	fd;			/* the VFIO device */
-	__u64	regs;			/* where its registers are in fd */
-	struct vfio_mdma_info info;
-};
-
-#define MDMA_INIT	{ .container = -1, .group = -1, .iommufd = -1, .fd = -1 }
-
-static inline int mdma_write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-/* The first line of a file, without its end. */
-static inline int mdma_read_file(const char *path, char *text, size_t size)
-{
-	FILE *file = fopen(path, "re");
-	int ret = 0;
-
-	if (!file)
-		return -errno;
-	if (!fgets(text, size, file))
-		ret = -EIO;
-	else
-		text[strcspn(text, "\n")] = '\0';
-	fclose(file);
-	return ret;
-}
-
-/*
- * The machine's free memory, in KiB. MemFree leaves out what each processor keeps
- * at hand, which may be all that was freed last: /proc/zoneinfo has both.
- */
-static inline long mdma_mem_free(void)
-{
-	char line[256];
-	long sum = 0, pages;
-	FILE *file;
-
-	/* What is freed by RCU is freed later. Then, have counters added up. */
-	usleep(100000);
-	mdma_write_file("/proc/sys/vm/stat_refresh", "1");
-	file = fopen("/proc/zoneinfo", "re");
-	if (!file)
-		return -errno;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, " nr_free_pages %ld", &pages) == 1 ||
-		    sscanf(line, " count: %ld", &pages) == 1)
-			sum += pages;
-	fclose(file);
-	return sum * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-/* The sysfs directory of the type of mdev that the engine offers. */
-static inline int mdma_type(char *path, size_t size)
+int mdma_type(char *path, size_t size)
 {
 	glob_t found;
 	int ret = 0;
@@ -126,8 +28,7 @@ static inline int mdma_type(char *path, size_t size)
 	return ret;
 }
 
-/* How many more instances can be created. */
-static inline int mdma_available(void)
+int mdma_available(void)
 {
 	char path[PATH_MAX], text[32];
 	int ret;
@@ -136,12 +37,11 @@ static inline int mdma_available(void)
 	if (ret)
 		return ret;
 	strcat(path, "/available_instances");
-	ret = mdma_read_file(path, text, sizeof(text));
+	ret = read_line(path, text, sizeof(text));
 	return ret ? ret : atoi(text);
 }
 
-/* @uuid begins with MDMA_UUID. */
-static inline int mdma_create_uuid(struct mdma *m, const char *uuid)
+int mdma_create_uuid(struct mdma *m, const char *uuid)
 {
 	char path[PATH_MAX];
 	int ret;
@@ -150,34 +50,33 @@ static inline int mdma_create_uuid(struct mdma *m, const char *uuid)
 	if (ret)
 		return ret;
 	strcat(path, "/create");
-	ret = mdma_write_file(path, uuid);
+	ret = write_file(path, uuid);
 	if (!ret)
 		snprintf(m->uuid, sizeof(m->uuid), "%s", uuid);
 	return ret;
 }
 
-static inline int mdma_create(struct mdma *m)
+int mdma_create(struct mdma *m)
 {
 	char uuid[37];
 	int ret;
 
-	ret = mdma_read_file("/proc/sys/kernel/random/uuid", uuid, sizeof(uuid));
+	ret = read_line("/proc/sys/kernel/random/uuid", uuid, sizeof(uuid));
 	if (ret)
 		return ret;
 	memcpy(uuid, MDMA_UUID, strlen(MDMA_UUID));
 	return mdma_create_uuid(m, uuid);
 }
 
-static inline int mdma_remove_uuid(const char *uuid)
+int mdma_remove_uuid(const char *uuid)
 {
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/remove", uuid);
-	return mdma_write_file(path, "1");
+	return write_file(path, "1");
 }
 
-/* Nobody may have it open: the kernel would wait for that. */
-static inline int mdma_remove(struct mdma *m)
+int mdma_remove(struct mdma *m)
 {
 	int ret = 0;
 
@@ -187,8 +86,7 @@ static inline int mdma_remove(struct mdma *m)
 	return ret;
 }
 
-/* Remove the instances that earlier programs, killed in between, left behind. */
-static inline void mdma_remove_stale(void)
+void mdma_remove_stale(void)
 {
 	DIR *dir = opendir(MDMA_DEVICES);
 	struct dirent *entry;
@@ -201,23 +99,16 @@ static inline void mdma_remove_stale(void)
 	closedir(dir);
 }
 
-static inline void mdma_close_fd(int *fd)
+void mdma_close(struct mdma *m)
 {
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-static inline void mdma_close(struct mdma *m)
-{
-	mdma_close_fd(&m->fd);
-	mdma_close_fd(&m->group);
-	mdma_close_fd(&m->container);
-	mdma_close_fd(&m->iommufd);
+	close_fd(&m->fd);
+	close_fd(&m->group);
+	close_fd(&m->container);
+	close_fd(&m->iommufd);
 }
 
 /* The two steps that follow once the device is open in whichever way. */
-static inline int mdma_opened(struct mdma *m)
+static int mdma_opened(struct mdma *m)
 {
 	struct vfio_region_info region = {
 		.argsz = sizeof(region),
@@ -232,12 +123,7 @@ static inline int mdma_opened(struct mdma *m)
 	return 0;
 }
 
-/*
- * By group: put the instance's group into a container, and ask the group for
- * the device. A VFIO container insists on an IOMMU type, although nothing of
- * this device is ever mapped through the container.
- */
-static inline int mdma_open_group(struct mdma *m)
+int mdma_open_group(struct mdma *m)
 {
 	char path[PATH_MAX], link[PATH_MAX] = "";
 	int ret;
@@ -270,8 +156,7 @@ err:
 	return ret;
 }
 
-/* By character device, which must be bound to an iommufd before it is used. */
-static inline int mdma_open_cdev_at(struct mdma *m, const char *path)
+int mdma_open_cdev_at(struct mdma *m, const char *path)
 {
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	int ret;
@@ -296,8 +181,7 @@ err:
 	return ret;
 }
 
-/* Where that device is. */
-static inline int mdma_cdev(struct mdma *m, char *dev, size_t size)
+int mdma_cdev(struct mdma *m, char *dev, size_t size)
 {
 	char path[PATH_MAX];
 	glob_t found;
@@ -311,7 +195,7 @@ static inline int mdma_cdev(struct mdma *m, char *dev, size_t size)
 	return 0;
 }
 
-static inline int mdma_open_cdev(struct mdma *m)
+int mdma_open_cdev(struct mdma *m)
 {
 	char path[64];
 	int ret = mdma_cdev(m, path, sizeof(path));
@@ -319,10 +203,7 @@ static inline int mdma_open_cdev(struct mdma *m)
 	return ret ? ret : mdma_open_cdev_at(m, path);
 }
 
-#define MDMA_RW	(VFIO_MDMA_MAP_FLAG_READ | VFIO_MDMA_MAP_FLAG_WRITE)
-
-static inline int mdma_map(struct mdma *m, int fd, __u64 offset, __u64 iova,
-			   __u64 size, __u32 flags)
+int mdma_map(struct mdma *m, int fd, __u64 offset, __u64 iova, __u64 size, __u32 flags)
 {
 	struct vfio_mdma_map map = {
 		.argsz = sizeof(map),
@@ -336,8 +217,7 @@ static inline int mdma_map(struct mdma *m, int fd, __u64 offset, __u64 iova,
 	return ioctl(m->fd, VFIO_MDMA_MAP, &map) ? -errno : 0;
 }
 
-/* How many bytes were unmapped. */
-static inline __s64 mdma_unmap(struct mdma *m, __u64 iova, __u64 size)
+__s64 mdma_unmap(struct mdma *m, __u64 iova, __u64 size)
 {
 	struct vfio_mdma_unmap unmap = {
 		.argsz = sizeof(unmap),
@@ -348,7 +228,7 @@ static inline __s64 mdma_unmap(struct mdma *m, __u64 iova, __u64 size)
 	return ioctl(m->fd, VFIO_MDMA_UNMAP, &unmap) ? -errno : (__s64)unmap.size;
 }
 
-static inline __s64 mdma_unmap_all(struct mdma *m)
+__s64 mdma_unmap_all(struct mdma *m)
 {
 	struct vfio_mdma_unmap unmap = {
 		.argsz = sizeof(unmap),
@@ -358,9 +238,7 @@ static inline __s64 mdma_unmap_all(struct mdma *m)
 	return ioctl(m->fd, VFIO_MDMA_UNMAP, &unmap) ? -errno : (__s64)unmap.size;
 }
 
-/* What is mapped (or present, with the flag) from @iova on; fills @q. */
-static inline int mdma_query(struct mdma *m, __u64 iova, __u32 flags,
-			     struct vfio_mdma_query *q)
+int mdma_query(struct mdma *m, __u64 iova, __u32 flags, struct vfio_mdma_query *q)
 {
 	*q = (struct vfio_mdma_query){
 		.argsz = sizeof(*q),
@@ -370,9 +248,7 @@ static inline int mdma_query(struct mdma *m, __u64 iova, __u32 flags,
 	return ioctl(m->fd, VFIO_MDMA_QUERY, q) ? -errno : 0;
 }
 
-/* Of @count pages from @iova on, which ones the device can reach: their number. */
-static inline int mdma_present(struct mdma *m, __u64 iova, size_t count,
-			       unsigned char *present)
+int mdma_present(struct mdma *m, __u64 iova, size_t count, unsigned char *present)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	__u64 end = iova + count * page, at = iova;
@@ -394,22 +270,21 @@ static inline int mdma_present(struct mdma *m, __u64 iova, size_t count,
 	return sum;
 }
 
-static inline int mdma_reg_write(struct mdma *m, int reg, const void *value,
-				 size_t size)
+int mdma_reg_write(struct mdma *m, int reg, const void *value, size_t size)
 {
 	ssize_t ret = pwrite(m->fd, value, size, m->regs + reg);
 
 	return ret < 0 ? -errno : ret == (ssize_t)size ? 0 : -EIO;
 }
 
-static inline int mdma_reg_read(struct mdma *m, int reg, void *value, size_t size)
+int mdma_reg_read(struct mdma *m, int reg, void *value, size_t size)
 {
 	ssize_t ret = pread(m->fd, value, size, m->regs + reg);
 
 	return ret < 0 ? -errno : ret == (ssize_t)size ? 0 : -EIO;
 }
 
-static inline int mdma_status(struct mdma *m)
+int mdma_status(struct mdma *m)
 {
 	__u32 status;
 	int ret;
@@ -418,8 +293,7 @@ static inline int mdma_status(struct mdma *m)
 	return ret ? ret : (int)status;
 }
 
-/* Queue a copy. */
-static inline int mdma_start(struct mdma *m, __u64 src, __u64 dst, __u64 len)
+int mdma_start(struct mdma *m, __u64 src, __u64 dst, __u64 len)
 {
 	__u32 ctrl = VFIO_MDMA_CTRL_START;
 	int ret;
@@ -434,8 +308,7 @@ static inline int mdma_start(struct mdma *m, __u64 src, __u64 dst, __u64 len)
 	return ret;
 }
 
-/* Wait until the copy has ended: VFIO_MDMA_STATUS_DONE, _FAULT or _ERROR. */
-static inline int mdma_wait(struct mdma *m)
+int mdma_wait(struct mdma *m)
 {
 	const struct timespec tick = { .tv_nsec = 1000000 };
 	struct timespec start, now;
@@ -444,26 +317,21 @@ static inline int mdma_wait(struct mdma *m)
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	while ((ret = mdma_status(m)) == VFIO_MDMA_STATUS_BUSY) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (now.tv_sec - start.tv_sec > MDMA_PATIENCE)
+		if (now.tv_sec - start.tv_sec > MDMA_TIMEOUT)
 			return -ETIMEDOUT;
 		nanosleep(&tick, NULL);
 	}
 	return ret;
 }
 
-static inline int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len)
+int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len)
 {
 	int ret = mdma_start(m, src, dst, len);
 
 	return ret ? ret : mdma_wait(m);
 }
 
-/*
- * How many faults the IOMMU has reported: interrupts on the dmar* lines of
- * /proc/interrupts, one per faulting transfer on VT-d. -ENODEV where there is
- * no such line: other IOMMUs, as emulated, do not count their faults.
- */
-static inline long mdma_iommu_faults(void)
+long mdma_iommu_faults(void)
 {
 	FILE *file = fopen("/proc/interrupts", "re");
 	char *line = NULL, *at, *end;
@@ -491,12 +359,7 @@ static inline long mdma_iommu_faults(void)
 	return sum;
 }
 
-/*
- * Have faults been reported since there were @before? The interrupt may come on
- * another CPU, after the end of the DMA has been seen on this one. True where they
- * are not counted.
- */
-static inline bool mdma_iommu_faulted(long before)
+bool mdma_iommu_faulted(long before)
 {
 	int i;
 
@@ -506,5 +369,3 @@ static inline bool mdma_iommu_faulted(long before)
 		usleep(1000);
 	return mdma_iommu_faults() > before;
 }
-
-#endif /* MDMA_UTIL_H */

@@ -5,7 +5,10 @@
  * Documentation/userspace-api/vfio-memfd.rst says, and works beside it. With the
  * emulated device alone, and with a real one that has the same mappings.
  */
-#include "vfio_util.h"
+#include <memfd_ops/vfio.h>
+
+#include "lib/soft_device.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define GIB	(1024UL << 20)
@@ -20,7 +23,7 @@ enum place {
 };
 
 struct gate {
-	struct rig r;		/* the memfd, without the rig's devices */
+	struct test_env env;		/* the memfd, without the rig's devices */
 	struct space s;
 	struct vdev pin, dma;
 	bool beside;		/* is there dma? */
@@ -73,7 +76,7 @@ FIXTURE_SETUP(access)
 	g->mem = MAP_FAILED;
 	g->pin = (struct vdev)VDEV_SOFT(DEVICE_PIN);
 	g->dma = (struct vdev)VDEV_SOFT(DEVICE_DMA);
-	ASSERT_EQ(0, rig_memory(&g->r, PAGES));
+	ASSERT_EQ(0, env_setup_memory(&g->env, PAGES));
 	ASSERT_EQ(0, allow_unsafe_interrupts(&g->unsafe));
 	g->mem = mmap(NULL, PLACES * PAGES * PAGE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -85,7 +88,7 @@ FIXTURE_SETUP(access)
 		ASSERT_EQ(0, vdev_open(&g->s, &g->dma));
 	ASSERT_EQ(0, space_map_address(&g->s, memory(g, BEFORE, 0), iova(BEFORE, 0),
 				       PAGES * PAGE));
-	ASSERT_EQ(0, space_map(&g->s, g->r.fd, 0, iova(FOLLOWED, 0), PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, space_map(&g->s, g->env.fd, 0, iova(FOLLOWED, 0), PAGES * PAGE, DMA_RW));
 	ASSERT_EQ(0, space_map_address(&g->s, memory(g, BEHIND, 0), iova(BEHIND, 0),
 				       PAGES * PAGE));
 	g->error = variant->way == TYPE1 ? -EOPNOTSUPP : -ENOENT;
@@ -97,11 +100,11 @@ FIXTURE_TEARDOWN(access)
 
 	vdev_close(&g->dma);
 	vdev_close(&g->pin);
-	mdma_close_fd(&g->s.fd);
+	close_fd(&g->s.fd);
 	if (g->mem != MAP_FAILED)
 		munmap(g->mem, PLACES * PAGES * PAGE);
 	unsafe_interrupts_as_before(g->unsafe);
-	rig_teardown(&g->r);
+	env_teardown(&g->env);
 }
 
 /* Does the emulated device reach what is mapped by address there, in all ways? */
@@ -129,19 +132,19 @@ static bool ordinary(struct gate *g, enum place of, size_t page, unsigned int se
 static bool follows(struct gate *g, size_t page, unsigned int seed)
 {
 	const __u64 where = iova(FOLLOWED, page);
-	struct rig *r = &g->r;
+	struct test_env *env = &g->env;
 	unsigned char data[PAGE];
 
 	if (!g->beside)
-		return !consumers_of(r->fd);
-	if (consumers_of(r->fd) != 1 || punch(r->fd, page, 1) ||
+		return !consumers_of(env->fd);
+	if (consumers_of(env->fd) != 1 || punch(env->fd, page, 1) ||
 	    soft_read(&g->dma, where, data, PAGE) != -EFAULT ||
 	    soft_write(&g->dma, where, data, PAGE) != -EFAULT ||
-	    grow(r->fd, page, 1) ||
+	    grow(env->fd, page, 1) ||
 	    soft_read(&g->dma, where, data, PAGE) || !all(data, PAGE, 0))
 		return false;
 	fill(data, seed);
-	return !soft_write(&g->dma, where, data, PAGE) && filled(at(r, page), seed);
+	return !soft_write(&g->dma, where, data, PAGE) && filled(at(env, page), seed);
 }
 
 /* Pages that are there, and holes. */
@@ -150,11 +153,11 @@ TEST_F_TIMEOUT(access, refused, 60)
 	struct gate *g = &self->g;
 	const __u64 how[] = { 0, PIN };
 	unsigned char data[2 * PAGE] = {};
-	struct rig *r = &g->r;
+	struct test_env *env = &g->env;
 	size_t i, page;
 
-	fill(at(r, 0), 1);
-	fill(at(r, 2), 2);
+	fill(at(env, 0), 1);
+	fill(at(env, 2), 2);
 	for (i = 0; i < ARRAY_SIZE(how); i++) {
 		for (page = 0; page < PAGES; page++) {
 			const __u64 where = how[i] + iova(FOLLOWED, page);
@@ -169,9 +172,9 @@ TEST_F_TIMEOUT(access, refused, 60)
 					       2 * PAGE));
 	}
 	EXPECT_TRUE(all(data, sizeof(data), 0));
-	EXPECT_TRUE(filled(at(r, 0), 1));
-	EXPECT_TRUE(filled(at(r, 2), 2));
-	EXPECT_EQ(2, allocated(r->fd));
+	EXPECT_TRUE(filled(at(env, 0), 1));
+	EXPECT_TRUE(filled(at(env, 2), 2));
+	EXPECT_EQ(2, allocated(env->fd));
 	EXPECT_TRUE(follows(g, 0, 3));
 	EXPECT_TRUE(follows(g, 1, 4));
 
@@ -195,7 +198,7 @@ TEST_F_TIMEOUT(access, ordinary_beside_it, 60)
 	EXPECT_TRUE(ordinary(g, BEHIND, 0, 60));
 	/* and without it */
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&g->s, iova(FOLLOWED, 0), PAGES * PAGE));
-	EXPECT_EQ(0, consumers_of(g->r.fd));
+	EXPECT_EQ(0, consumers_of(g->env.fd));
 	EXPECT_TRUE(ordinary(g, BEFORE, PAGES - 1, 70));
 	EXPECT_TRUE(ordinary(g, BEHIND, 0, 80));
 }
@@ -210,12 +213,12 @@ TEST_F_TIMEOUT(access, across, 60)
 	const __u64 ends[] = { iova(FOLLOWED, 0) - PAGE, iova(BEHIND, 0) - PAGE };
 	const __u64 how[] = { 0, PIN };
 	unsigned char data[2 * PAGE];
-	struct rig *r = &g->r;
+	struct test_env *env = &g->env;
 	size_t i, end;
 
 	memset(data, 0x5a, sizeof(data));
-	fill(at(r, 0), 1);
-	fill(at(r, PAGES - 1), 2);
+	fill(at(env, 0), 1);
+	fill(at(env, PAGES - 1), 2);
 	fill(memory(g, BEHIND, 0), 3);
 	for (end = 0; end < ARRAY_SIZE(ends); end++) {
 		for (i = 0; i < ARRAY_SIZE(how); i++) {
@@ -224,13 +227,13 @@ TEST_F_TIMEOUT(access, across, 60)
 			EXPECT_EQ(g->error, soft_write(&g->pin, where, data, 2 * PAGE));
 			EXPECT_EQ(g->error, soft_write(&g->pin, where + PAGE - 1, data, 2));
 		}
-		EXPECT_TRUE(filled(at(r, 0), 1));
-		EXPECT_TRUE(filled(at(r, PAGES - 1), 2));
+		EXPECT_TRUE(filled(at(env, 0), 1));
+		EXPECT_TRUE(filled(at(env, PAGES - 1), 2));
 		/* it stops before it gets there */
 		EXPECT_TRUE(filled(memory(g, BEHIND, 0), 3));
 	}
 	EXPECT_EQ(3 * PAGES * PAGE, space_unmap_all(&g->s));
-	EXPECT_EQ(0, consumers_of(r->fd));
+	EXPECT_EQ(0, consumers_of(env->fd));
 }
 
 /* What is pinned beside it stays until it is unmapped, whatever the file does. */
@@ -238,7 +241,7 @@ TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 {
 	struct gate *g = &self->g;
 	const __u64 where = iova(BEFORE, 0);
-	struct rig *r = &g->r;
+	struct test_env *env = &g->env;
 	unsigned char data[PAGES * PAGE];
 	int round;
 
@@ -246,12 +249,12 @@ TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 		memset(data, round + 1, sizeof(data));
 		ASSERT_EQ(0, soft_write(&g->pin, PIN + where, data, sizeof(data)));
 		EXPECT_TRUE(all(memory(g, BEFORE, 0), sizeof(data), round + 1));
-		ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-		ASSERT_EQ(0, punch(r->fd, 1, 2));
+		ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+		ASSERT_EQ(0, punch(env->fd, 1, 2));
 		ASSERT_EQ(PAGES * PAGE, space_unmap(&g->s, iova(FOLLOWED, 0),
 						    PAGES * PAGE));
-		EXPECT_EQ(0, consumers_of(r->fd));
-		ASSERT_EQ(0, space_map(&g->s, r->fd, 0, iova(FOLLOWED, 0),
+		EXPECT_EQ(0, consumers_of(env->fd));
+		ASSERT_EQ(0, space_map(&g->s, env->fd, 0, iova(FOLLOWED, 0),
 				       PAGES * PAGE, DMA_RW));
 		EXPECT_TRUE(follows(g, 1, 3 + round));
 
@@ -262,16 +265,16 @@ TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 		if (variant->way == TYPE1)
 			ASSERT_EQ(0, unpin(&g->pin));
 		ASSERT_EQ(2 * PAGES * PAGE, space_unmap(&g->s, where, 2 * PAGES * PAGE));
-		EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_EQ(0, consumers_of(env->fd));
 		EXPECT_GT(0, soft_read(&g->pin, PIN + where, data, 1));
 		EXPECT_GT(0, soft_read(&g->pin, where, data, 1));
 		ASSERT_EQ(0, space_map_address(&g->s, g->mem, where, PAGES * PAGE));
-		ASSERT_EQ(0, space_map(&g->s, r->fd, 0, iova(FOLLOWED, 0),
+		ASSERT_EQ(0, space_map(&g->s, env->fd, 0, iova(FOLLOWED, 0),
 				       PAGES * PAGE, DMA_RW));
 	}
 	/* what it has pinned when it is closed does not stay so either */
 	ASSERT_EQ(0, soft_write(&g->pin, PIN + where, data, sizeof(data)));
-	mdma_close_fd(&g->pin.fd);
+	close_fd(&g->pin.fd);
 	if (g->beside && variant->way != IOMMUFD_GROUP)
 		EXPECT_EQ(3 * PAGES * PAGE, space_unmap_all(&g->s));
 }
@@ -281,21 +284,21 @@ TEST_F_TIMEOUT(access, same_page_by_address, 60)
 {
 	struct gate *g = &self->g;
 	const __u64 where = BASE + GIB;
-	struct rig *r = &g->r;
+	struct test_env *env = &g->env;
 	unsigned char data[PAGE];
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-	ASSERT_EQ(0, space_map_address(&g->s, r->mem, where, PAGES * PAGE));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	ASSERT_EQ(0, space_map_address(&g->s, env->mem, where, PAGES * PAGE));
 	fill(data, 1);
 	ASSERT_EQ(0, soft_write(&g->pin, PIN + where + PAGE, data, PAGE));
-	EXPECT_TRUE(filled(at(r, 1), 1));
+	EXPECT_TRUE(filled(at(env, 1), 1));
 	if (g->beside) {
 		memset(data, 0, PAGE);
 		EXPECT_EQ(0, soft_read(&g->dma, iova(FOLLOWED, 1), data, PAGE));
 		EXPECT_TRUE(filled(data, 1));
 	}
 	/* who pins it keeps the page, who follows it does not */
-	ASSERT_EQ(0, punch(r->fd, 1, 1));
+	ASSERT_EQ(0, punch(env->fd, 1, 1));
 	EXPECT_TRUE(follows(g, 1, 2));
 	EXPECT_EQ(g->error, soft_read(&g->pin, iova(FOLLOWED, 1), data, PAGE));
 	ASSERT_EQ(0, unpin(&g->pin));
@@ -310,21 +313,21 @@ TEST_F_TIMEOUT(access, same_page_by_address, 60)
 TEST_F_TIMEOUT(access, real_one_comes_and_goes, 60)
 {
 	struct gate *g = &self->g;
-	struct rig *r = &g->r;
+	struct test_env *env = &g->env;
 	unsigned char data[PAGE];
 	int round;
 
 	for (round = 0; round < 2; round++) {
 		vdev_close(&g->dma);
-		EXPECT_EQ(0, consumers_of(r->fd));
+		EXPECT_EQ(0, consumers_of(env->fd));
 		EXPECT_TRUE(ordinary(g, BEHIND, 1, 10 * round));
 		EXPECT_EQ(g->error, soft_read(&g->pin, iova(FOLLOWED, 0), data, 1));
-		fill(at(r, 0), round);
-		ASSERT_EQ(0, punch(r->fd, 1, 1));
+		fill(at(env, 0), round);
+		ASSERT_EQ(0, punch(env->fd, 1, 1));
 
 		ASSERT_EQ(0, vdev_open(&g->s, &g->dma));
 		g->beside = true;
-		EXPECT_EQ(1, consumers_of(r->fd));
+		EXPECT_EQ(1, consumers_of(env->fd));
 		EXPECT_EQ(0, soft_read(&g->dma, iova(FOLLOWED, 0), data, PAGE));
 		EXPECT_TRUE(filled(data, round));
 		EXPECT_EQ(-EFAULT, soft_read(&g->dma, iova(FOLLOWED, 1), data, PAGE));

@@ -8,7 +8,8 @@
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
 
-#include "test_util.h"
+#include "lib/fail.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define PAGES	64	/* of the first device's window; the other has 8 to 39 */
@@ -17,7 +18,7 @@
 #define OTHER	MDMA_UUID "0000-4000-8000-000000000003"
 
 struct followed {
-	struct rig r;
+	struct test_env env;
 	__u64 iova[2];	/* of the file's first page */
 	int fail;	/* fail_nth()'s */
 	int uffd, event;
@@ -43,7 +44,7 @@ FIXTURE_SETUP(failures)
 
 	f->other = (struct mdma)MDMA_INIT;
 	f->remove = -1;
-	ASSERT_EQ(0, rig_setup(&f->r, HUGE_PAGES));
+	ASSERT_EQ(0, env_setup(&f->env, HUGE_PAGES));
 	ASSERT_EQ(0, mdma_type(path, sizeof(path) - 32));
 	strcat(path, "/create");
 	f->create = open(path, O_WRONLY | O_CLOEXEC);
@@ -51,15 +52,15 @@ FIXTURE_SETUP(failures)
 	f->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ASSERT_LE(0, f->event);
 	/* a page table of the IOMMU's ends amid the pages that are there at first */
-	f->iova[0] = iova_of(&f->r.dev[0], HUGE_PAGES - 12);
-	f->iova[1] = iova_of(&f->r.dev[1], HUGE_PAGES - 12);
+	f->iova[0] = iova_of(&f->env.dev[0], HUGE_PAGES - 12);
+	f->iova[1] = iova_of(&f->env.dev[1], HUGE_PAGES - 12);
 	memset(f->buf, 5, sizeof(f->buf));
 	f->fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, f->fail);
 	f->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
 	ASSERT_LE(0, f->uffd);
 	ASSERT_EQ(0, ioctl(f->uffd, UFFDIO_API, &api));
-	reg.range.start = (uintptr_t)at(&f->r, 48);
+	reg.range.start = (uintptr_t)at(&f->env, 48);
 	reg.range.len = 8 * PAGE;
 	ASSERT_EQ(0, ioctl(f->uffd, UFFDIO_REGISTER, &reg));
 	fail_anything("0");
@@ -74,18 +75,18 @@ FIXTURE_TEARDOWN(failures)
 	close(f->uffd);
 	close(f->event);
 	close(f->create);
-	mdma_close_fd(&f->remove);
+	close_fd(&f->remove);
 	close(f->fail);
 	mdma_close(&f->other);
 	mdma_remove(&f->other);
-	rig_teardown(&f->r);
+	env_teardown(&f->env);
 	cgroup_leave();
 }
 
 static int unmap_all(struct followed *f)
 {
-	__s64 first = mdma_unmap_all(&f->r.dev[0]);
-	__s64 second = mdma_unmap_all(&f->r.dev[1]);
+	__s64 first = mdma_unmap_all(&f->env.dev[0]);
+	__s64 second = mdma_unmap_all(&f->env.dev[1]);
 
 	return first < 0 ? first : second < 0 ? second : 0;
 }
@@ -93,12 +94,12 @@ static int unmap_all(struct followed *f)
 /* Both devices, each at IOVAs for which the IOMMU has no tables yet */
 static int follow(struct followed *f)
 {
-	struct mdma *m = f->r.dev;
+	struct mdma *m = f->env.dev;
 	int ret;
 
-	ret = mdma_map(m, f->r.fd, 0, f->iova[0], PAGES * PAGE, MDMA_RW);
+	ret = mdma_map(m, f->env.fd, 0, f->iova[0], PAGES * PAGE, MDMA_RW);
 	if (!ret)
-		ret = mdma_map(m + 1, f->r.fd, 8 * PAGE, f->iova[1] + 8 * PAGE,
+		ret = mdma_map(m + 1, f->env.fd, 8 * PAGE, f->iova[1] + 8 * PAGE,
 			       32 * PAGE, VFIO_MDMA_MAP_FLAG_READ);
 	if (ret)
 		unmap_all(f);
@@ -107,16 +108,16 @@ static int follow(struct followed *f)
 
 static int differ(struct followed *f)
 {
-	struct rig *r = &f->r;
+	struct test_env *env = &f->env;
 
-	return differences(&r->dev[0], f->iova[0], r->fd, r->mem, 0, PAGES) +
-	       differences(&r->dev[1], f->iova[1] + 8 * PAGE, r->fd, r->mem, 8, 32);
+	return differences(&env->dev[0], f->iova[0], env->fd, env->mem, 0, PAGES) +
+	       differences(&env->dev[1], f->iova[1] + 8 * PAGE, env->fd, env->mem, 8, 32);
 }
 
 /* How many pages are pinned for them: what both have is for both */
 static long held(struct followed *f)
 {
-	struct mdma *m = f->r.dev;
+	struct mdma *m = f->env.dev;
 
 	return reachable(m, f->iova[0], PAGES) +
 	       reachable(m + 1, f->iova[1] + 8 * PAGE, 32);
@@ -125,13 +126,13 @@ static long held(struct followed *f)
 /* A file of four pages, and nobody who follows it */
 static int begin(struct followed *f)
 {
-	struct rig *r = &f->r;
+	struct test_env *env = &f->env;
 	int i, ret = unmap_all(f);
 
-	if (ret || ftruncate(r->fd, 0) || ftruncate(r->fd, HUGE_PAGES * PAGE))
+	if (ret || ftruncate(env->fd, 0) || ftruncate(env->fd, HUGE_PAGES * PAGE))
 		return ret ?: -errno;
 	for (i = 0; i < 4; i++)
-		fill(at(r, 10 + i), i);
+		fill(at(env, 10 + i), i);
 	for (i = 0; i < 2; i++)
 		f->iova[i] += 2 * HUGE;
 	return 0;
@@ -147,9 +148,9 @@ static int swapped(struct followed *f)
 {
 	int ret = begin(f);
 
-	if (!ret && madvise(f->r.mem, PAGES * PAGE, MADV_PAGEOUT))
+	if (!ret && madvise(f->env.mem, PAGES * PAGE, MADV_PAGEOUT))
 		ret = -errno;
-	return ret ?: in_core_pages(f->r.mem, PAGES) ? -EBUSY : 0;
+	return ret ?: in_core_pages(f->env.mem, PAGES) ? -EBUSY : 0;
 }
 
 /* The four pages are where nobody may hold them. */
@@ -159,7 +160,7 @@ static int movable(struct followed *f)
 	int ret = begin(f);
 
 	movable_zone(frames);
-	return ret ?: pages_in_frames(at(&f->r, 10), 4, frames) == 4 ? 0 : -EXDEV;
+	return ret ?: pages_in_frames(at(&f->env, 10), 4, frames) == 4 ? 0 : -EXDEV;
 }
 
 static bool has_moved(struct followed *f, int ret)
@@ -167,13 +168,13 @@ static bool has_moved(struct followed *f, int ret)
 	__u64 frames[2];
 
 	movable_zone(frames);
-	return ret || !pages_in_frames(at(&f->r, 10), 4, frames);
+	return ret || !pages_in_frames(at(&f->env, 10), 4, frames);
 }
 
 /* There is no third instance. */
 static int without_other(struct followed *f)
 {
-	mdma_close_fd(&f->remove);
+	close_fd(&f->remove);
 	mdma_close(&f->other);
 	return mdma_remove(&f->other) ?: mapped(f);
 }
@@ -223,7 +224,7 @@ static bool is_open(struct followed *f, int ret)
 	if (ret)
 		return m->fd < 0 && other_is(true);
 	return mdma_status(m) == VFIO_MDMA_STATUS_IDLE &&
-	       !mdma_map(m, f->r.fd, 0, iova, PAGE, MDMA_RW) &&
+	       !mdma_map(m, f->env.fd, 0, iova, PAGE, MDMA_RW) &&
 	       mdma_unmap_all(m) == PAGE;
 }
 
@@ -238,7 +239,7 @@ static bool is_heard(struct followed *f, int ret)
 	};
 	__u64 times = 0;
 
-	return !ret && !ioctl(f->r.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) &&
+	return !ret && !ioctl(f->env.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) &&
 	       read(f->event, &times, sizeof(times)) == sizeof(times) && times == 1;
 }
 
@@ -246,9 +247,9 @@ static int huge_mapped(struct followed *f)
 {
 	int ret = begin(f);
 
-	if (!ret && (ftruncate(f->r.fd, 0) || ftruncate(f->r.fd, HUGE)))
+	if (!ret && (ftruncate(f->env.fd, 0) || ftruncate(f->env.fd, HUGE)))
 		ret = -errno;
-	return ret ?: grow(f->r.fd, 0, HUGE_PAGES) ?: follow(f);
+	return ret ?: grow(f->env.fd, 0, HUGE_PAGES) ?: follow(f);
 }
 
 /*
@@ -257,35 +258,35 @@ static int huge_mapped(struct followed *f)
 
 static int by_fallocate(struct followed *f)
 {
-	return grow(f->r.fd, 4, 30);
+	return grow(f->env.fd, 4, 30);
 }
 
 static int by_fallocate_behind(struct followed *f)
 {
-	return fallocate(f->r.fd, 0, (HUGE_PAGES - 2) * PAGE, 4 * PAGE) ? -errno : 0;
+	return fallocate(f->env.fd, 0, (HUGE_PAGES - 2) * PAGE, 4 * PAGE) ? -errno : 0;
 }
 
 static int by_write(struct followed *f)
 {
-	ssize_t ret = pwrite(f->r.fd, f->buf, sizeof(f->buf), 20 * PAGE + 100);
+	ssize_t ret = pwrite(f->env.fd, f->buf, sizeof(f->buf), 20 * PAGE + 100);
 
 	return ret < 0 ? -errno : ret == sizeof(f->buf) ? 0 : -ENOMEM;
 }
 
 static int by_write_fault(struct followed *f)
 {
-	return madvise(at(&f->r, 20), 4 * PAGE, MADV_POPULATE_WRITE) ? -errno : 0;
+	return madvise(at(&f->env, 20), 4 * PAGE, MADV_POPULATE_WRITE) ? -errno : 0;
 }
 
 static int by_read_fault(struct followed *f)
 {
-	return madvise(at(&f->r, 20), 4 * PAGE, MADV_POPULATE_READ) ? -errno : 0;
+	return madvise(at(&f->env, 20), 4 * PAGE, MADV_POPULATE_READ) ? -errno : 0;
 }
 
 static int by_uffd(struct followed *f)
 {
 	struct uffdio_copy copy = {
-		.dst = (uintptr_t)at(&f->r, 50),
+		.dst = (uintptr_t)at(&f->env, 50),
 		.src = (uintptr_t)f->buf,
 		.len = PAGE,
 	};
@@ -296,22 +297,22 @@ static int by_uffd(struct followed *f)
 
 static int by_punch(struct followed *f)
 {
-	return punch(f->r.fd, 11, 2);
+	return punch(f->env.fd, 11, 2);
 }
 
 static int by_madv_remove(struct followed *f)
 {
-	return madvise(at(&f->r, 11), 2 * PAGE, MADV_REMOVE) ? -errno : 0;
+	return madvise(at(&f->env, 11), 2 * PAGE, MADV_REMOVE) ? -errno : 0;
 }
 
 static int by_truncate(struct followed *f)
 {
-	return ftruncate(f->r.fd, 11 * PAGE + 100) ? -errno : 0;
+	return ftruncate(f->env.fd, 11 * PAGE + 100) ? -errno : 0;
 }
 
 static int by_unmap(struct followed *f)
 {
-	__s64 ret = mdma_unmap(&f->r.dev[0], f->iova[0], PAGES * PAGE);
+	__s64 ret = mdma_unmap(&f->env.dev[0], f->iova[0], PAGES * PAGE);
 
 	return ret < 0 ? ret : ret == PAGES * PAGE ? 0 : -EPROTO;
 }
@@ -325,12 +326,12 @@ static int by_query(struct followed *f)
 {
 	struct vfio_mdma_query q;
 
-	return mdma_query(&f->r.dev[0], f->iova[0], VFIO_MDMA_QUERY_FLAG_PRESENT, &q);
+	return mdma_query(&f->env.dev[0], f->iova[0], VFIO_MDMA_QUERY_FLAG_PRESENT, &q);
 }
 
 static int by_copy(struct followed *f)
 {
-	int ret = mdma_copy(&f->r.dev[0], f->iova[0] + 10 * PAGE,
+	int ret = mdma_copy(&f->env.dev[0], f->iova[0] + 10 * PAGE,
 			    f->iova[0] + 13 * PAGE, 64);
 
 	return ret < 0 ? ret : ret == VFIO_MDMA_STATUS_DONE ? 0 : -EPROTO;
@@ -338,7 +339,7 @@ static int by_copy(struct followed *f)
 
 static int by_reset(struct followed *f)
 {
-	return ioctl(f->r.dev[0].fd, VFIO_DEVICE_RESET) ? -errno : 0;
+	return ioctl(f->env.dev[0].fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
 static int by_irq(struct followed *f)
@@ -349,7 +350,7 @@ static int by_irq(struct followed *f)
 		.index = VFIO_MDMA_IRQ_INDEX,
 	};
 
-	return ioctl(f->r.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
+	return ioctl(f->env.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
 static int by_eventfd(struct followed *f)
@@ -368,7 +369,7 @@ static int by_eventfd(struct followed *f)
 		.fd = f->event,
 	};
 
-	return ioctl(f->r.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
+	return ioctl(f->env.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
 static int by_infos(struct followed *f)
@@ -383,7 +384,7 @@ static int by_infos(struct followed *f)
 		.index = VFIO_MDMA_IRQ_INDEX,
 	};
 	struct vfio_mdma_info info = { .argsz = sizeof(info) };
-	int fd = f->r.dev[0].fd;
+	int fd = f->env.dev[0].fd;
 
 	if (ioctl(fd, VFIO_DEVICE_GET_INFO, &device) ||
 	    ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &region) ||
@@ -391,7 +392,7 @@ static int by_infos(struct followed *f)
 	    ioctl(fd, VFIO_MDMA_GET_INFO, &info))
 		return -errno;
 	return device.num_regions == 1 && region.size == VFIO_MDMA_REGION_SIZE &&
-	       irq.count == 1 && info.iova_start == f->r.dev[0].info.iova_start ?
+	       irq.count == 1 && info.iova_start == f->env.dev[0].info.iova_start ?
 	       0 : -EPROTO;
 }
 
@@ -399,19 +400,12 @@ static int by_infos(struct followed *f)
 static int by_list(struct followed *f)
 {
 	char *text = (char *)f->buf;
-	ssize_t len;
-	int fd, ret;
+	int ret;
 
-	fd = open("/sys/kernel/debug/memfd_ops", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	len = read(fd, text, sizeof(f->buf) - 1);
-	ret = len < 0 ? -errno : 0;
-	close(fd);
+	ret = consumers_read(text, sizeof(f->buf));
 	if (ret)
 		return ret;
-	text[len] = '\0';
-	return strstr(text, "  iommu pages 8-39 ") ? 0 : -EPROTO;
+	return consumers_text_has(text, "iommu", 8, 32) ? 0 : -EPROTO;
 }
 
 static int by_create(struct followed *f)
@@ -449,7 +443,7 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 		 const char *what, int (*before)(struct followed *f),
 		 int (*act)(struct followed *f), int followers, long pages)
 {
-	struct rig *r = &f->r;
+	struct test_env *env = &f->env;
 	int nth, left = 0, ret, failed = 0;
 
 	for (nth = 1; !left; nth++) {
@@ -465,7 +459,7 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 			EXPECT_EQ(0, left);
 			EXPECT_EQ(-ENOMEM, ret)
 				TH_LOG("%s: failure %d: %s", what, nth, strerror(-ret));
-			if (consumers_of(r->fd))
+			if (consumers_of(env->fd))
 				EXPECT_EQ(0, differ(f))
 					TH_LOG("%s: failure %d", what, nth);
 			EXPECT_EQ(held(f), pinned())
@@ -479,12 +473,12 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 				TH_LOG("%s: again after failure %d: %s", what, nth,
 				       strerror(-ret));
 		}
-		EXPECT_EQ(followers, consumers_of(r->fd));
+		EXPECT_EQ(followers, consumers_of(env->fd));
 		EXPECT_EQ(held(f), pinned());
 		if (f->fine)
 			EXPECT_TRUE(f->fine(f, ret))
 				TH_LOG("%s: after failure %d", what, nth);
-		EXPECT_EQ(pages, reachable(&r->dev[0], f->iova[0], PAGES))
+		EXPECT_EQ(pages, reachable(&env->dev[0], f->iova[0], PAGES))
 			TH_LOG("%s: failure %d", what, nth);
 		if (followers == 2)
 			EXPECT_EQ(0, differ(f))
@@ -530,7 +524,7 @@ TEST_F_TIMEOUT(failures, what_takes_pages_away, 240)
 TEST_F_TIMEOUT(failures, what_maps, 240)
 {
 	EXPECT_LT(0, SWEEP(begin, follow, 2, 4));
-	ASSERT_EQ(0, rig_swap(&self->f.r));
+	ASSERT_EQ(0, env_swap(&self->f.env));
 	EXPECT_LT(0, SWEEP(swapped, follow, 2, 4));
 }
 
@@ -581,7 +575,7 @@ TEST_F_TIMEOUT(failures, what_a_device_is_asked, 240)
 TEST_F_TIMEOUT(failures, seal, 120)
 {
 	struct followed *f = &self->f;
-	struct mdma *m = &f->r.dev[0];
+	struct mdma *m = &f->env.dev[0];
 	size_t size = PAGES * PAGE;
 	unsigned char *mem;
 	int fd, nth, left = 0;
@@ -616,14 +610,14 @@ TEST_F_TIMEOUT(failures, seal, 120)
 
 static int by_swap_in(struct followed *f)
 {
-	ssize_t ret = pread(f->r.fd, f->buf, PAGE, 10 * PAGE);
+	ssize_t ret = pread(f->env.fd, f->buf, PAGE, 10 * PAGE);
 
 	return ret < 0 ? -errno : ret == PAGE ? 0 : -EPROTO;
 }
 
 static int by_swap_in_fault(struct followed *f)
 {
-	return madvise(at(&f->r, 10), PAGE, MADV_POPULATE_READ) ? -errno : 0;
+	return madvise(at(&f->env, 10), PAGE, MADV_POPULATE_READ) ? -errno : 0;
 }
 
 /*
@@ -632,19 +626,19 @@ static int by_swap_in_fault(struct followed *f)
  */
 static int behind_in_swap(struct followed *f)
 {
-	struct rig *r = &f->r;
+	struct test_env *env = &f->env;
 	int ret = begin(f);
 
-	if (!ret && (ftruncate(r->fd, 0) ||
-		     fallocate(r->fd, FALLOC_FL_KEEP_SIZE, 10 * PAGE, PAGE)))
+	if (!ret && (ftruncate(env->fd, 0) ||
+		     fallocate(env->fd, FALLOC_FL_KEEP_SIZE, 10 * PAGE, PAGE)))
 		ret = -errno;
 	if (ret)
 		return ret;
 	cgroup_reclaim();
-	if (in_core(at(r, 10)) || allocated(r->fd) != 1)
+	if (in_core(at(env, 10)) || allocated(env->fd) != 1)
 		return -EBUSY;
 	ret = follow(f);
-	if (!ret && ftruncate(r->fd, HUGE_PAGES * PAGE))
+	if (!ret && ftruncate(env->fd, HUGE_PAGES * PAGE))
 		ret = -errno;
 	return ret;
 }
@@ -653,13 +647,13 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 {
 	int (*const acts[])(struct followed *f) = { by_swap_in, by_swap_in_fault };
 	struct followed *f = &self->f;
-	struct rig *r = &f->r;
+	struct test_env *env = &f->env;
 	int nth, left, ret, failed;
 	size_t i;
 
-	ASSERT_EQ(0, rig_swap(r));
+	ASSERT_EQ(0, env_swap(env));
 	ASSERT_EQ(0, cgroup_enter());
-	ASSERT_EQ(0, rig_no_readahead(r));
+	ASSERT_EQ(0, env_no_readahead(env));
 	for (i = 0; i < ARRAY_SIZE(acts); i++) {
 		for (nth = 1, left = 0, failed = 0; !left; nth++) {
 			ASSERT_LT(nth, 1000);
@@ -675,15 +669,15 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 					TH_LOG("failure %d: %s", nth, strerror(-ret));
 				EXPECT_EQ(0, held(f));
 				EXPECT_EQ(0, pinned());
-				EXPECT_EQ(1, allocated(r->fd));
+				EXPECT_EQ(1, allocated(env->fd));
 				failed++;
 				EXPECT_EQ(0, acts[i](f));
 			}
 			EXPECT_EQ(2, held(f)) TH_LOG("failure %d", nth);
 			EXPECT_EQ(2, pinned());
 			EXPECT_EQ(0, differ(f)) TH_LOG("failure %d", nth);
-			EXPECT_EQ(1, allocated(r->fd));
-			EXPECT_TRUE(all(at(r, 10), PAGE, 0));
+			EXPECT_EQ(1, allocated(env->fd));
+			EXPECT_TRUE(all(at(env, 10), PAGE, 0));
 		}
 		note("%d of %d allocations that failed were heard", failed, nth - 2);
 		EXPECT_LT(0, failed);
@@ -694,15 +688,15 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 TEST_F_TIMEOUT(failures, hole_in_a_huge_page, 240)
 {
 	struct followed *f = &self->f;
-	struct rig *r = &f->r;
+	struct test_env *env = &f->env;
 	int nth, left = 0, kept = 0;
 
-	ASSERT_EQ(0, rig_thp(r, "force"));
+	ASSERT_EQ(0, env_thp(env, "force"));
 	for (nth = 1; !left; nth++) {
 		ASSERT_LT(nth, 1000);
 		ASSERT_EQ(0, huge_mapped(f));
-		ASSERT_TRUE(is_huge(at(r, 0)));
-		memset(at(r, 11), 0xff, 2 * PAGE);
+		ASSERT_TRUE(is_huge(at(env, 0)));
+		memset(at(env, 11), 0xff, 2 * PAGE);
 		ASSERT_EQ(nth, fail_nth(f->fail, nth));
 		EXPECT_EQ(0, by_punch(f));
 		left = fail_nth(f->fail, 0);
@@ -710,14 +704,14 @@ TEST_F_TIMEOUT(failures, hole_in_a_huge_page, 240)
 
 		EXPECT_EQ(0, differ(f))
 			TH_LOG("failure %d", nth);
-		if (in_core(at(r, 11))) {
-			EXPECT_TRUE(all(at(r, 11), 2 * PAGE, 0));
-			EXPECT_EQ(PAGES, reachable(&r->dev[0], f->iova[0], PAGES));
+		if (in_core(at(env, 11))) {
+			EXPECT_TRUE(all(at(env, 11), 2 * PAGE, 0));
+			EXPECT_EQ(PAGES, reachable(&env->dev[0], f->iova[0], PAGES));
 			EXPECT_EQ(0, by_punch(f));
 			kept++;
 		}
-		EXPECT_EQ(HUGE_PAGES - 2, allocated(r->fd));
-		EXPECT_EQ(PAGES - 2, reachable(&r->dev[0], f->iova[0], PAGES));
+		EXPECT_EQ(HUGE_PAGES - 2, allocated(env->fd));
+		EXPECT_EQ(PAGES - 2, reachable(&env->dev[0], f->iova[0], PAGES));
 		EXPECT_EQ(0, differ(f))
 			TH_LOG("failure %d", nth);
 	}

@@ -3,17 +3,18 @@
  * The engine: its registers, its copies and how they end, by both ways in
  * which VFIO lets one have the device.
  */
+#include <glob.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#include "test_util.h"
+#include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
 #define PAGES	64
 
 FIXTURE(engine)
 {
-	struct rig r;
+	struct test_env env;
 };
 
 FIXTURE_VARIANT(engine)
@@ -33,20 +34,20 @@ FIXTURE_VARIANT_ADD(engine, cdev)
 
 FIXTURE_SETUP(engine)
 {
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	int i;
 
-	ASSERT_EQ(0, rig_setup(r, PAGES));
+	ASSERT_EQ(0, env_setup(env, PAGES));
 	for (i = 0; i < 2; i++) {
-		mdma_close(&r->dev[i]);
-		ASSERT_EQ(0, variant->open(&r->dev[i]));
-		ASSERT_EQ(0, rig_map(r, i, 0, PAGES));
+		mdma_close(&env->dev[i]);
+		ASSERT_EQ(0, variant->open(&env->dev[i]));
+		ASSERT_EQ(0, env_map(env, i, 0, PAGES));
 	}
 }
 
 FIXTURE_TEARDOWN(engine)
 {
-	rig_teardown(&self->r);
+	env_teardown(&self->env);
 }
 
 static int errno_of(int ret)
@@ -73,7 +74,7 @@ TEST_F_TIMEOUT(engine, vfio_info, 60)
 	struct vfio_device_info info = { .argsz = sizeof(info) };
 	struct vfio_region_info region = { .argsz = sizeof(region) };
 	struct vfio_irq_info irq = { .argsz = sizeof(irq) };
-	int fd = self->r.dev[0].fd;
+	int fd = self->env.dev[0].fd;
 
 	EXPECT_EQ(0, ioctl(fd, VFIO_DEVICE_GET_INFO, &info));
 	EXPECT_EQ(1, info.num_regions);
@@ -105,7 +106,7 @@ TEST_F_TIMEOUT(engine, vfio_info, 60)
 TEST_F_TIMEOUT(engine, registers, 60)
 {
 	const int regs[] = { VFIO_MDMA_REG_SRC, VFIO_MDMA_REG_DST, VFIO_MDMA_REG_LEN };
-	struct mdma *m = &self->r.dev[0];
+	struct mdma *m = &self->env.dev[0];
 	unsigned char buf[64] = {};
 	size_t i, reg, size;
 	bool good;
@@ -147,10 +148,10 @@ TEST_F_TIMEOUT(engine, registers, 60)
 
 TEST_F_TIMEOUT(engine, start_refused, 60)
 {
-	struct mdma *m = &self->r.dev[0];
+	struct mdma *m = &self->env.dev[0];
 	const __u64 start = m->info.iova_start, last = m->info.iova_last;
 	const __u64 max = m->info.max_copy;
-	const __u64 other = self->r.dev[1].info.iova_start;
+	const __u64 other = self->env.dev[1].info.iova_start;
 	const struct {
 		int error;
 		__u64 src, dst, len;
@@ -210,7 +211,7 @@ static bool iommu_is_virtio(void)
 /* All lengths that are special to somebody, and ranges across pages. */
 TEST_F_TIMEOUT(engine, lengths, 300)
 {
-	struct mdma *m = &self->r.dev[0];
+	struct mdma *m = &self->env.dev[0];
 	const struct {
 		__u64 src, dst, len;
 	} copies[] = {
@@ -226,7 +227,7 @@ TEST_F_TIMEOUT(engine, lengths, 300)
 	};
 	const bool virtio = iommu_is_virtio();
 	unsigned char *want;
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	size_t size = PAGES * PAGE, done = 0, i, j;
 
 	want = malloc(size);
@@ -240,15 +241,15 @@ TEST_F_TIMEOUT(engine, lengths, 300)
 		if (virtio && copies[i].src % PAGE == PAGE - 1)
 			continue;
 		for (j = 0; j < PAGES; j++)
-			fill(at(r, j), i * 64 + j);
-		memcpy(want, r->mem, size);
-		memcpy(want + copies[i].dst, r->mem + copies[i].src, copies[i].len);
+			fill(at(env, j), i * 64 + j);
+		memcpy(want, env->mem, size);
+		memcpy(want + copies[i].dst, env->mem + copies[i].src, copies[i].len);
 		EXPECT_EQ(VFIO_MDMA_STATUS_DONE,
 			  mdma_copy(m, m->info.iova_start + copies[i].src,
 				    m->info.iova_start + copies[i].dst,
 				    copies[i].len));
 		/* these bytes, and no other */
-		for (j = 0; j < size && want[j] == r->mem[j]; j++)
+		for (j = 0; j < size && want[j] == env->mem[j]; j++)
 			;
 		EXPECT_EQ(size, j)
 			TH_LOG("copy %zu: at %zu of page %zu", i, j % PAGE, j / PAGE);
@@ -259,12 +260,12 @@ TEST_F_TIMEOUT(engine, lengths, 300)
 
 TEST_F_TIMEOUT(engine, busy, 60)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	__u64 base = iova_of(m, 0);
 
-	fill(at(r, 0), 0);
-	ASSERT_EQ(0, grow(r->fd, 1, 1));
+	fill(at(env, 0), 0);
+	ASSERT_EQ(0, grow(env->fd, 1, 1));
 	ASSERT_EQ(0, mdma_start(m, base, base + PAGE, PAGE));
 	/* the engine takes 100 ms for each of four transfers */
 	EXPECT_EQ(VFIO_MDMA_STATUS_BUSY, mdma_status(m));
@@ -277,7 +278,7 @@ TEST_F_TIMEOUT(engine, busy, 60)
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
 	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(m));
 	EXPECT_EQ(1, get(m, VFIO_MDMA_REG_DONE));
-	EXPECT_TRUE(filled(at(r, 1), 0));
+	EXPECT_TRUE(filled(at(env, 1), 0));
 }
 
 static int set_eventfd(struct mdma *m, int fd)
@@ -310,8 +311,8 @@ static int set_irqs(struct mdma *m, __u32 flags, __u32 index, __u32 start, __u32
 TEST_F_TIMEOUT(engine, eventfd, 60)
 {
 	const __u32 none = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	struct pollfd poll_fd;
 	eventfd_t count;
 	int fd;
@@ -319,9 +320,9 @@ TEST_F_TIMEOUT(engine, eventfd, 60)
 	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	ASSERT_LE(0, fd);
 	poll_fd = (struct pollfd){ .fd = fd, .events = POLLIN };
-	ASSERT_EQ(0, grow(r->fd, 0, 2));
+	ASSERT_EQ(0, grow(env->fd, 0, 2));
 
-	EXPECT_EQ(-EINVAL, set_eventfd(m, r->fd));
+	EXPECT_EQ(-EINVAL, set_eventfd(m, env->fd));
 	EXPECT_EQ(-EBADF, set_eventfd(m, 1000));
 	EXPECT_EQ(-EINVAL, set_irqs(m, none, 1, 0, 1));
 	EXPECT_EQ(-EINVAL, set_irqs(m, none, 0, 1, 1));
@@ -335,22 +336,22 @@ TEST_F_TIMEOUT(engine, eventfd, 60)
 
 	/* one for each end, a fault's as well; and by then the status is there */
 	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 1), 64));
-	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_PATIENCE * 1000));
+	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_TIMEOUT * 1000));
 	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_status(m));
 	EXPECT_EQ(0, eventfd_read(fd, &count));
 	EXPECT_EQ(1, count);
 	ASSERT_EQ(0, mdma_start(m, iova_of(m, 9), iova_of(m, 1), 64));
-	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_PATIENCE * 1000));
+	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_TIMEOUT * 1000));
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_status(m));
 	EXPECT_EQ(0, eventfd_read(fd, &count));
 	EXPECT_EQ(1, count);
 
 	/* and none when it is taken away, by either way of saying so */
 	EXPECT_EQ(0, set_irqs(m, none, 0, 0, 0));
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 1, 64));
 	ASSERT_EQ(0, set_eventfd(m, fd));
 	EXPECT_EQ(0, set_eventfd(m, -1));
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 1, 64));
 	EXPECT_EQ(EAGAIN, errno_of(eventfd_read(fd, &count)));
 	close(fd);
 }
@@ -367,12 +368,12 @@ static void copy_faults(struct __test_metadata *_metadata, struct mdma *m, __u64
 
 TEST_F_TIMEOUT(engine, fault, 180)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	int i;
 
 	for (i = 0; i < 4; i++)
-		fill(at(r, i), i);
+		fill(at(env, i), i);
 	/* from a hole, to a hole, and with a hole in the second page */
 	copy_faults(_metadata, m, iova_of(m, 10), iova_of(m, 0), 64);
 	copy_faults(_metadata, m, iova_of(m, 0), iova_of(m, 10), 64);
@@ -382,37 +383,37 @@ TEST_F_TIMEOUT(engine, fault, 180)
 	copy_faults(_metadata, m, iova_of(m, PAGES), iova_of(m, 0), 64);
 	EXPECT_EQ(5, get(m, VFIO_MDMA_REG_DONE));
 	/* a fault brings no page, and does no harm but in what it should write */
-	EXPECT_EQ(4, allocated(r->fd));
-	EXPECT_TRUE(filled(at(r, 1), 1));
+	EXPECT_EQ(4, allocated(env->fd));
+	EXPECT_TRUE(filled(at(env, 1), 1));
 
 	/* the next copy is as if nothing had been */
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 1, 3, PAGE));
-	EXPECT_TRUE(filled(at(r, 3), 1));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 1, 3, PAGE));
+	EXPECT_TRUE(filled(at(env, 3), 1));
 }
 
 /* Two instances at once: each gets its turn, faults or not. */
 TEST_F_TIMEOUT(engine, two_at_once, 180)
 {
-	struct mdma *a = &self->r.dev[0], *b = &self->r.dev[1];
-	struct rig *r = &self->r;
+	struct mdma *a = &self->env.dev[0], *b = &self->env.dev[1];
+	struct test_env *env = &self->env;
 	int i;
 
 	for (i = 0; i < 4; i++)
-		fill(at(r, i), i);
-	ASSERT_EQ(0, grow(r->fd, 4, 40));
+		fill(at(env, i), i);
+	ASSERT_EQ(0, grow(env->fd, 4, 40));
 	/* a long one does not keep the other waiting until its end */
 	ASSERT_EQ(0, mdma_start(a, iova_of(a, 4), iova_of(a, 24), a->info.max_copy));
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 1, 0, 2, PAGE));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 1, 0, 2, PAGE));
 	EXPECT_EQ(VFIO_MDMA_STATUS_BUSY, mdma_status(a));
-	EXPECT_TRUE(filled(at(r, 2), 0));
+	EXPECT_TRUE(filled(at(env, 2), 0));
 	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(a));
 
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, mdma_start(a, iova_of(a, 50), iova_of(a, 4), 128));
-		fill(at(r, 3), 3 + i);
+		fill(at(env, 3), 3 + i);
 		ASSERT_EQ(0, mdma_start(b, iova_of(b, 3), iova_of(b, 1), 128));
 		EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(b));
-		EXPECT_EQ(0, memcmp(at(r, 1), at(r, 3), 128));
+		EXPECT_EQ(0, memcmp(at(env, 1), at(env, 3), 128));
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(a));
 	}
 }
@@ -420,21 +421,21 @@ TEST_F_TIMEOUT(engine, two_at_once, 180)
 /* The page is taken away while the engine is at it. */
 TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	int round;
 
 	for (round = 0; round < 3; round++) {
-		fill(at(r, 0), 0);
-		ASSERT_EQ(0, grow(r->fd, 0, 40));
+		fill(at(env, 0), 0);
+		ASSERT_EQ(0, grow(env->fd, 0, 40));
 		/* the first transfer is one of many: not all are over by then */
 		ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 20), 8 * PAGE));
 		switch (round) {
 		case 0:
-			ASSERT_EQ(0, punch(r->fd, 0, 20));
+			ASSERT_EQ(0, punch(env->fd, 0, 20));
 			break;
 		case 1:
-			ASSERT_EQ(0, punch(r->fd, 20, 20));
+			ASSERT_EQ(0, punch(env->fd, 20, 20));
 			break;
 		case 2:
 			ASSERT_EQ(PAGES * PAGE, mdma_unmap_all(m));
@@ -442,10 +443,10 @@ TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
 		}
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(m));
 		if (round == 2)
-			ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
-		EXPECT_EQ(0, rig_differences(r, 0, 0, PAGES));
+			ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+		EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 	}
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 1, 64));
 }
 
 /*
@@ -455,24 +456,24 @@ TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
 TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
 {
 	struct timespec delay = { };
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	unsigned char got[64];
 	int status, round;
 
-	ASSERT_EQ(0, grow(r->fd, 1, 1));
+	ASSERT_EQ(0, grow(env->fd, 1, 1));
 	for (round = 0; round < 8; round++) {
-		memset(at(r, 0), 0x11, PAGE);
-		memset(at(r, 1), 0x33, PAGE);
-		ASSERT_EQ(0, mdma_start(&r->dev[0], iova_of(&r->dev[0], 0),
-					iova_of(&r->dev[0], 1), sizeof(got)));
+		memset(at(env, 0), 0x11, PAGE);
+		memset(at(env, 1), 0x33, PAGE);
+		ASSERT_EQ(0, mdma_start(&env->dev[0], iova_of(&env->dev[0], 0),
+					iova_of(&env->dev[0], 1), sizeof(got)));
 		/* a transfer takes 100 ms; whatever it meets, it must be honest */
 		delay.tv_nsec = round * 20 * 1000 * 1000;
 		nanosleep(&delay, NULL);
-		ASSERT_EQ(0, punch(r->fd, 0, 1));
+		ASSERT_EQ(0, punch(env->fd, 0, 1));
 		if (round % 2)
-			memset(at(r, 0), 0x22, PAGE);
-		status = mdma_wait(&r->dev[0]);
-		memcpy(got, at(r, 1), sizeof(got));
+			memset(at(env, 0), 0x22, PAGE);
+		status = mdma_wait(&env->dev[0]);
+		memcpy(got, at(env, 1), sizeof(got));
 		if (status == VFIO_MDMA_STATUS_DONE) {
 			EXPECT_TRUE(all(got, sizeof(got), 0x11) ||
 				    (round % 2 && all(got, sizeof(got), 0x22)))
@@ -491,35 +492,35 @@ TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
 TEST_F_TIMEOUT(engine, reused_meanwhile, 180)
 {
 	const size_t pages = 8, to = 20, next = 40, room = 20;
-	struct mdma *m = &self->r.dev[0];
+	struct mdma *m = &self->env.dev[0];
 	struct timespec delay = { };
 	size_t i, j, reused = 0, round;
-	struct rig *r = &self->r;
+	struct test_env *env = &self->env;
 	__u64 old[pages], new;
 
-	ASSERT_EQ(0, grow(r->fd, 0, pages));
+	ASSERT_EQ(0, grow(env->fd, 0, pages));
 	for (i = 0; i < pages; i++)
-		fill(at(r, i), i);
+		fill(at(env, i), i);
 	for (round = 0; round < 4; round++) {
-		ASSERT_EQ(0, grow(r->fd, to, pages));
+		ASSERT_EQ(0, grow(env->fd, to, pages));
 		for (i = 0; i < pages; i++)
-			old[i] = pfn_of(at(r, to + i));
+			old[i] = pfn_of(at(env, to + i));
 		ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, to), pages * PAGE));
 		/* within the first transfer, or not: one takes 100 ms */
 		delay.tv_nsec = round * 45 * 1000 * 1000;
 		nanosleep(&delay, NULL);
-		ASSERT_EQ(0, punch(r->fd, to, pages));
-		ASSERT_EQ(0, grow(r->fd, next, room));
+		ASSERT_EQ(0, punch(env->fd, to, pages));
+		ASSERT_EQ(0, grow(env->fd, next, room));
 		for (i = 0; i < room; i++) {
-			fill(at(r, next + i), 100 + i);
-			new = pfn_of(at(r, next + i));
+			fill(at(env, next + i), 100 + i);
+			new = pfn_of(at(env, next + i));
 			for (j = 0; j < pages; j++)
 				reused += new == old[j];
 		}
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(m));
 		for (i = 0; i < room; i++)
-			EXPECT_TRUE(filled(at(r, next + i), 100 + i));
-		ASSERT_EQ(0, punch(r->fd, next, room));
+			EXPECT_TRUE(filled(at(env, next + i), 100 + i));
+		ASSERT_EQ(0, punch(env->fd, next, room));
 	}
 	note("%zu of %zu pages were in use again", reused, 4 * pages);
 	EXPECT_LT(0, reused);
@@ -527,10 +528,10 @@ TEST_F_TIMEOUT(engine, reused_meanwhile, 180)
 
 TEST_F_TIMEOUT(engine, reset, 120)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 20), m->info.max_copy));
 	EXPECT_EQ(0, ioctl(m->fd, VFIO_DEVICE_RESET));
 	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
@@ -538,34 +539,34 @@ TEST_F_TIMEOUT(engine, reset, 120)
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DST));
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_LEN));
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 1, 64));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 1, 64));
 	EXPECT_EQ(1, get(m, VFIO_MDMA_REG_DONE));
 }
 
 /* Closed in the middle of a copy; the next one who opens it finds it as new. */
 TEST_F_TIMEOUT(engine, close_meanwhile, 120)
 {
-	struct mdma *m = &self->r.dev[0];
-	struct rig *r = &self->r;
+	struct mdma *m = &self->env.dev[0];
+	struct test_env *env = &self->env;
 	struct vfio_mdma_query q;
 
-	ASSERT_EQ(0, grow(r->fd, 0, PAGES));
-	fill(at(r, 0), 0);
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	fill(at(env, 0), 0);
 	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 20), m->info.max_copy));
 	mdma_close(m);
-	EXPECT_EQ(1, consumers_of(r->fd));
-	memset(at(r, 20), 0x77, 20 * PAGE);
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 1, 0, 1, 64));
-	EXPECT_EQ(0, memcmp(at(r, 0), at(r, 1), 64));
-	EXPECT_TRUE(all(at(r, 20), 20 * PAGE, 0x77));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	memset(at(env, 20), 0x77, 20 * PAGE);
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 1, 0, 1, 64));
+	EXPECT_EQ(0, memcmp(at(env, 0), at(env, 1), 64));
+	EXPECT_TRUE(all(at(env, 20), 20 * PAGE, 0x77));
 
 	ASSERT_EQ(0, variant->open(m));
 	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_SRC));
 	EXPECT_EQ(-ENOENT, mdma_query(m, 0, 0, &q));
-	ASSERT_EQ(0, rig_map(r, 0, 0, PAGES));
-	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, rig_copy(r, 0, 0, 2, 64));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 2, 64));
 }
 
 TEST_HARNESS_MAIN

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * PCI devices, as sysfs shows them, and their drivers.
+ *
+ * Functions return 0 or a value, or a negative errno.
+ */
+#ifndef MEMFD_OPS_PCI_H
+#define MEMFD_OPS_PCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Part of a device's modalias: QEMU's edu, and its NVMe controller. */
+#define EDU_ALIAS	"v00001234d000011E8"
+#define NVME_ALIAS	"bc01sc08i02"
+
+#define PCI_DEVICES	"/sys/bus/pci/devices"
+
+/* The address of a device; -ENODEV if there is none. */
+int pci_find(const char *alias, char *address, size_t size);
+
+/* The last part of what a link in a device's directory points to. */
+int device_link(const char *bus, const char *address, const char *name,
+		char *text, size_t size);
+
+int pci_link(const char *address, const char *name, char *text, size_t size);
+bool pci_driver_is(const char *address, const char *driver);
+int pci_write(const char *address, const char *name, const char *text);
+
+/* Have vfio-pci drive it. */
+int pci_take(const char *address);
+
+/* Let the driver have it, if it is there, that would without us. */
+void pci_give_back(const char *address);
+
+#endif /* MEMFD_OPS_PCI_H */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Devices of VFIO, and mappings of memfds for them, by each of the ways that lead to a
+ * mapping. A space has the mappings: a container, or an IOAS.
+ *
+ * Functions return 0 or a value, or a negative errno.
+ */
+#ifndef MEMFD_OPS_VFIO_H
+#define MEMFD_OPS_VFIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
+
+#include "pci.h"
+
+enum way {
+	TYPE1,		/* a group in a container */
+	IOMMUFD,	/* the device's character device */
+	IOMMUFD_GROUP,	/* a group in an iommufd in place of a container */
+};
+
+struct vdev {
+	const char *bus;	/* its devices */
+	char	address[32];	/* 0000:00:02.0; or a name */
+	int	group, fd;
+	__u32	id;		/* in the iommufd */
+	volatile char *regs;	/* BAR 0 */
+	size_t	size;		/* its size */
+};
+
+#define VDEV_INIT	{ .bus = PCI_DEVICES, .group = -1, .fd = -1 }
+
+struct space {
+	enum way way;
+	int	fd;		/* a container, or an iommufd */
+	__u32	ioas;
+	bool	typed;		/* VFIO_SET_IOMMU has been done */
+};
+
+#define DMA_R	VFIO_DMA_MAP_FLAG_READ
+#define DMA_W	VFIO_DMA_MAP_FLAG_WRITE
+#define DMA_RW	(DMA_R | DMA_W)
+
+struct type1_map {
+	struct vfio_iommu_type1_dma_map map;
+	struct vfio_iommu_type1_dma_map_memfd file;
+};
+
+int ioas_alloc(struct space *s, __u32 *id);
+int space_open(struct space *s, enum way way);
+
+/* To an IOAS or a page table; where it is attached to another one, in place of it. */
+int vdev_attach(struct vdev *d, __u32 id);
+
+int vdev_detach(struct vdev *d);
+
+/* Ready to be attached. */
+int vdev_bind(struct space *s, struct vdev *d);
+
+int vdev_open_group(struct vdev *d);
+
+/* Its group into the container: what is mapped there is the device's then. */
+int vdev_join(struct space *s, struct vdev *d);
+
+/* The device itself; by iommufd this is what attaches it. */
+int vdev_get(struct vdev *d);
+
+int vdev_open(struct space *s, struct vdev *d);
+void vdev_close(struct vdev *d);
+struct type1_map type1_request(int fd, __u64 offset, __u64 iova,
+			       __u64 size, __u32 prot);
+__u32 ioas_flags(__u32 prot);
+struct iommu_ioas_map_file ioas_request(struct space *s, int fd, __u64 offset,
+					__u64 iova, __u64 size, __u32 prot);
+int space_map(struct space *s, int fd, __u64 offset, __u64 iova,
+	      __u64 size, __u32 prot);
+
+/* By address, as everybody else does. */
+int space_map_address(struct space *s, void *addr, __u64 iova, __u64 size);
+
+__s64 type1_unmap(int fd, __u32 flags, __u64 iova, __u64 size);
+
+/* How many bytes were unmapped. */
+__s64 space_unmap(struct space *s, __u64 iova, __u64 size);
+
+__s64 space_unmap_all(struct space *s);
+
+/* Of a type1 container */
+int space_track_dirty(struct space *s, __u32 flags);
+
+/* Which of @pages pages, 64 at most, it says to be dirty */
+int space_dirty_pages(struct space *s, __u64 iova, size_t pages, __u64 *bits);
+
+#endif /* MEMFD_OPS_VFIO_H */

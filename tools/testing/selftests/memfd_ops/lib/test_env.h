@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The environment of a test: two instances of the engine, and a memfd.
+ */
+#ifndef TEST_TEST_ENV_H
+#define TEST_TEST_ENV_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <memfd_ops/files.h>
+#include <memfd_ops/mdma.h>
+#include <memfd_ops/memory.h>
+
+#include "account.h"
+#include "compare.h"
+#include "debugfs.h"
+#include "note.h"
+#include "pages.h"
+
+/* Seconds until a test that repeats random steps must have done each of them. */
+#define LONGEST		150
+
+struct test_env {
+	struct mdma dev[2];
+	int fd;
+	size_t pages;		/* of the memfd */
+	unsigned char *mem;	/* all of it, at a multiple of 2 MiB */
+	char thp[16];		/* what shmem_enabled was, if changed */
+	char cluster[8];	/* what page-cluster was, if changed */
+	bool swap;
+};
+
+unsigned char *at(struct test_env *env, size_t page);
+
+/*
+ * Stay on one CPU, or do not. A new page waits for a while in a list of its CPU,
+ * from where reclaim cannot take it; MADV_PAGEOUT empties that of its own CPU.
+ */
+void stay_on_one_cpu(bool stay);
+
+/* A memfd, and no device. */
+int env_setup_memory(struct test_env *env, size_t pages);
+
+int env_setup(struct test_env *env, size_t pages);
+void env_teardown(struct test_env *env);
+
+/* The device's view of the file: page 0 is at the first IOVA of its window. */
+__u64 iova_of(struct mdma *m, size_t page);
+
+/*
+ * Map [first, first + pages) at the IOVAs that iova_of() gives them, which for
+ * file and device alike begin at a multiple of 2 MiB.
+ */
+int env_map(struct test_env *env, int i, size_t first, size_t pages);
+
+/*
+ * Have some file followed all the time, out of the way of what is tested. The
+ * kernel patches its code when the first file gets a consumer and when the last
+ * one loses it; where several threads map and unmap all the time, QEMU's TCG
+ * does not always get the patched code right.
+ */
+int env_keep_followed(struct test_env *env);
+
+int env_differences(struct test_env *env, int i, size_t first, size_t pages);
+long env_reachable(struct test_env *env, int i, size_t first, size_t pages);
+
+/* Have device @i copy @len bytes from page @from to page @to. */
+int env_copy(struct test_env *env, int i, size_t from, size_t to, size_t len);
+
+/* Have shmem use huge pages; -ENOENT if the kernel has none. */
+int env_thp(struct test_env *env, const char *mode);
+
+/* Make a swap area of the RAM disk, as mkswap does, and use it. */
+int env_swap(struct test_env *env);
+
+/* Have nothing brought back from swap but what is asked for. */
+int env_no_readahead(struct test_env *env);
+
+#endif /* TEST_TEST_ENV_H */
