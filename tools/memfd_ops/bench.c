@@ -130,7 +130,7 @@ static void keep_memory_together(void)
 	     "shorten the CPU's lists of pages");
 	/* khugepaged would look at us every ten seconds, in the middle of something */
 	need(write_file("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan",
-			     "1"), "keep khugepaged from scanning");
+			"1"), "keep khugepaged from scanning");
 }
 
 /* ... nor in batches, on the way to the lists that reclaim looks through. */

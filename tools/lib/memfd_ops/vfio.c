@@ -73,6 +73,28 @@ int vdev_bind(struct space *s, struct vdev *d)
 	return 0;
 }
 
+int space_alloc_table(struct space *s, struct vdev *d, __u32 flags, __u32 *id)
+{
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc),
+		.flags = flags,
+		.dev_id = d->id,
+		.pt_id = s->ioas,
+	};
+
+	if (ioctl(s->fd, IOMMU_HWPT_ALLOC, &alloc))
+		return -errno;
+	*id = alloc.out_hwpt_id;
+	return 0;
+}
+
+int space_destroy(struct space *s, __u32 id)
+{
+	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
+
+	return ioctl(s->fd, IOMMU_DESTROY, &destroy) ? -errno : 0;
+}
+
 int vdev_open_group(struct vdev *d)
 {
 	char path[PATH_MAX], number[64];

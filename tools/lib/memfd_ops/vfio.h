@@ -60,6 +60,10 @@ int vdev_detach(struct vdev *d);
 /* Ready to be attached. */
 int vdev_bind(struct space *s, struct vdev *d);
 
+/* A page table of the space's, made for the device; and the end of any object. */
+int space_alloc_table(struct space *s, struct vdev *d, __u32 flags, __u32 *id);
+int space_destroy(struct space *s, __u32 id);
+
 int vdev_open_group(struct vdev *d);
 
 /* Its group into the container: what is mapped there is the device's then. */

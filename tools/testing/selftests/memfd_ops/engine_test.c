@@ -50,11 +50,6 @@ FIXTURE_TEARDOWN(engine)
 	env_teardown(&self->env);
 }
 
-static int errno_of(int ret)
-{
-	return ret < 0 ? errno : 0;
-}
-
 static __u64 get(struct mdma *m, int reg)
 {
 	__u64 value = 0;

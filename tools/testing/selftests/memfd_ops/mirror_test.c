@@ -24,11 +24,6 @@ FIXTURE_TEARDOWN(mirror)
 	env_teardown(&self->env);
 }
 
-static int errno_of(int ret)
-{
-	return ret < 0 ? errno : 0;
-}
-
 /* Is nothing at all mapped, by any account? */
 static bool nothing_mapped(struct test_env *env, int i)
 {

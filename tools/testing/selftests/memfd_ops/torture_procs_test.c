@@ -1688,7 +1688,7 @@ FIXTURE_SETUP(torture_procs)
 	file_size = WORKERS * region_pages;
 	ASSERT_EQ(0, find_devices(&self->s));
 	ASSERT_EQ(0, read_line(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
-				    sizeof(self->s.khugepaged_sleep)));
+			       sizeof(self->s.khugepaged_sleep)));
 	/* it looks once more now, while there is nothing to be seen */
 	ASSERT_EQ(0, write_file(KHUGEPAGED_SLEEP, "3600000"));
 	ASSERT_EQ(0, cgroup_enter());

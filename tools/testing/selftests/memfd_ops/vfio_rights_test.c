@@ -1,102 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What who maps a memfd by VFIO type1 or iommufd may have: as many pages as its
- * RLIMIT_MEMLOCK says, however many devices have them and however they come and go;
- * and of the file no more than its descriptor allows, whoever it was from.
+ * What a process that maps a memfd by VFIO type1 or iommufd may have: as many pages as its
+ * RLIMIT_MEMLOCK says, however many devices have them and however they come and go; and
+ * of the file no more than its descriptor allows, whoever opened it (I8).
  */
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 
-#include <memfd_ops/vfio.h>
-
-#include "lib/edu.h"
 #include "lib/rights.h"
-#include "lib/soft_device.h"
-#include "lib/test_env.h"
+#include "lib/vfio_env.h"
 #include "../kselftest_harness.h"
 
-#define GIB	(1024UL << 20)
-#define BASE	(4 * GIB)	/* the IOVA of the file's first page */
 #define PAGES	256		/* of the file */
 #define LIMIT	16UL
 
-struct place {
-	struct test_env env;		/* the memfd, without the rig's devices */
-	struct space s;
-	/* each behind another IOMMU, so in a domain of its own; and one behind none */
-	struct vdev edu, dma, pin;
-	char unsafe;
-};
-
-static __u64 iova(size_t page)
+static int map_fd(struct test_env *env, int fd, size_t first, size_t pages, __u32 prot)
 {
-	return BASE + page * PAGE;
-}
-
-/* After the last test: who drove the device before us does so again. */
-static void __attribute__((destructor)) give_back(void)
-{
-	char address[32];
-
-	if (!pci_find(EDU_ALIAS, address, sizeof(address)))
-		pci_give_back(address);
-}
-
-static int place_setup(struct place *p, enum way way)
-{
-	int ret;
-
-	memset(p, 0, sizeof(*p));
-	p->edu = (struct vdev)VDEV_INIT;
-	p->dma = (struct vdev)VDEV_SOFT(DEVICE_DMA);
-	p->pin = (struct vdev)VDEV_SOFT(DEVICE_PIN);
-	p->s.fd = -1;
-	ret = env_setup_memory(&p->env, PAGES);
-	if (!ret)
-		ret = allow_unsafe_interrupts(&p->unsafe);
-	if (!ret)
-		ret = pci_find(EDU_ALIAS, p->edu.address, sizeof(p->edu.address));
-	if (ret)
-		return ret;
-	/* an instance that is open would have the unbinding wait */
-	mdma_remove_stale();
-	ret = pci_take(p->edu.address);
-	return ret ? ret : space_open(&p->s, way);
-}
-
-static void place_teardown(struct place *p)
-{
-	vdev_close(&p->edu);
-	vdev_close(&p->dma);
-	vdev_close(&p->pin);
-	close_fd(&p->s.fd);
-	unsafe_interrupts_as_before(p->unsafe);
-	env_teardown(&p->env);
-}
-
-static int map_fd(struct place *p, int fd, size_t first, size_t pages, __u32 prot)
-{
-	return space_map(&p->s, fd, first * PAGE, iova(first), pages * PAGE, prot);
-}
-
-static int map_pages(struct place *p, size_t first, size_t pages)
-{
-	return map_fd(p, p->env.fd, first, pages, DMA_RW);
-}
-
-static __s64 unmap_pages(struct place *p, size_t first, size_t pages)
-{
-	return space_unmap(&p->s, iova(first), pages * PAGE);
+	return space_map(&env->space, fd, first * PAGE, iova(first), pages * PAGE, prot);
 }
 
 /*
  * Does edu have as many pages of the file, as far as its table can be seen, and are
  * they counted, and no others?
  */
-static bool edu_has(struct place *p, long want)
+static bool edu_has(struct test_env *env, long want)
 {
-	long got = vdev_reaches(&p->edu, iova(0), PAGES, p->env.mem);
+	long got = vdev_reaches(&env->edu, iova(0), PAGES, env->mem);
 
 	if (got != -ENOENT && got != want)
 		note("the table has %ld pages rather than %ld", got, want);
@@ -108,14 +38,15 @@ static bool edu_has(struct place *p, long want)
 }
 
 /* Is the file followed by nobody, and nothing counted? */
-static bool has_nothing(struct place *p)
+static bool has_nothing(struct test_env *env)
 {
-	return !consumers_of(p->env.fd) && edu_has(p, 0);
+	return !consumers_of(env->fd) && edu_has(env, 0);
 }
 
+/* No device is open yet. */
 FIXTURE(limit)
 {
-	struct place p;
+	struct test_env env;
 };
 
 FIXTURE_VARIANT(limit)
@@ -127,64 +58,65 @@ FIXTURE_VARIANT_ADD(limit, type1) { .way = TYPE1 };
 FIXTURE_VARIANT_ADD(limit, iommufd) { .way = IOMMUFD };
 FIXTURE_VARIANT_ADD(limit, iommufd_group) { .way = IOMMUFD_GROUP };
 
-/* Nothing is opened yet. */
 FIXTURE_SETUP(limit)
 {
-	ASSERT_EQ(0, place_setup(&self->p, variant->way));
+	int ret = vfio_env_setup(&self->env, variant->way, PAGES, NEED_EDU | NEED_SOFT);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, limit_as_user(LIMIT));
 	ASSERT_EQ(0, pinned());
 }
 
 FIXTURE_TEARDOWN(limit)
 {
-	place_teardown(&self->p);
+	vfio_env_teardown(&self->env);
 }
 
 /* Too many to map: nothing of it stays, and fewer can be mapped. */
 TEST_F_TIMEOUT(limit, refuses_to_map, 60)
 {
-	struct place *p = &self->p;
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
 
-	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
 	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
-	EXPECT_EQ(-ENOMEM, map_pages(p, 0, PAGES));
-	EXPECT_TRUE(has_nothing(p));
-	EXPECT_EQ(0, map_pages(p, 0, LIMIT));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_EQ(-ENOMEM, map_pages(env, 0, PAGES));
+	EXPECT_TRUE(has_nothing(env));
+	EXPECT_EQ(0, map_pages(env, 0, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 
 	/* there is none left: not for another page, nor for one once more */
-	EXPECT_EQ(-ENOMEM, map_pages(p, LIMIT, 1));
-	EXPECT_EQ(-ENOMEM, space_map(&p->s, env->fd, 0, iova(PAGES), PAGE, DMA_R));
+	EXPECT_EQ(-ENOMEM, map_pages(env, LIMIT, 1));
+	EXPECT_EQ(-ENOMEM, space_map(&env->space, env->fd, 0, iova(PAGES), PAGE, DMA_R));
 	EXPECT_EQ(1, consumers_of(env->fd));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 	/* pages count, not windows */
-	EXPECT_EQ(0, map_pages(p, LIMIT + 1, PAGES - LIMIT - 1));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_EQ(0, map_pages(env, LIMIT + 1, PAGES - LIMIT - 1));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 
-	EXPECT_EQ(LIMIT * PAGE, unmap_pages(p, 0, LIMIT));
-	EXPECT_TRUE(edu_has(p, 0));
-	EXPECT_EQ(0, map_pages(p, 1, LIMIT));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_EQ(LIMIT * PAGE, unmap_pages(env, 0, LIMIT));
+	EXPECT_TRUE(edu_has(env, 0));
+	EXPECT_EQ(0, map_pages(env, 1, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 }
 
 /* A page too many later: who brings it is refused, and the file does not have it. */
 TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 {
-	struct place *p = &self->p;
+	struct test_env *env = &self->env;
 	char data[3 * PAGE] = "";
-	struct test_env *env = &p->env;
 
-	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
 	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
-	ASSERT_EQ(0, map_pages(p, 0, PAGES));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
 	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
 	EXPECT_EQ(-1, pwrite(env->fd, data, 1, 100 * PAGE));
 	EXPECT_EQ(EDQUOT, errno);
 	EXPECT_TRUE(write_is_refused(at(env, 100)));
 	EXPECT_TRUE(read_is_refused(at(env, 100)));
 	EXPECT_EQ(LIMIT, allocated(env->fd));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 	/* without another's privilege */
 	ASSERT_EQ(0, set_ipc_lock(true));
 	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
@@ -194,57 +126,56 @@ TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 	ASSERT_EQ(0, punch(env->fd, 3, 1));
 	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 3));
 	EXPECT_EQ(LIMIT, allocated(env->fd));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 	ASSERT_EQ(0, punch(env->fd, 100, 1));
 	EXPECT_EQ(PAGE, pwrite(env->fd, data, 3 * PAGE, 100 * PAGE));
 	EXPECT_EQ(LIMIT, allocated(env->fd));
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 
 	/* where the device does not look there may be as many as one likes */
-	EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
-	EXPECT_EQ(0, map_pages(p, 0, LIMIT));
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+	EXPECT_EQ(0, map_pages(env, 0, LIMIT));
 	EXPECT_EQ(0, grow(env->fd, LIMIT, PAGES - LIMIT));
-	EXPECT_TRUE(edu_has(p, LIMIT - 1));
+	EXPECT_TRUE(edu_has(env, LIMIT - 1));
 }
 
 /* What is counted is what a device has, whatever ends that. */
 TEST_F_TIMEOUT(limit, given_back, 120)
 {
-	struct place *p = &self->p;
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
 	int round;
 
 	for (round = 0; round < 2; round++) {
-		ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+		ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
 		ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
-		ASSERT_EQ(0, map_pages(p, 0, PAGES));
-		EXPECT_TRUE(edu_has(p, LIMIT));
+		ASSERT_EQ(0, map_pages(env, 0, PAGES));
+		EXPECT_TRUE(edu_has(env, LIMIT));
 		ASSERT_EQ(0, punch(env->fd, 0, 4));
-		EXPECT_TRUE(edu_has(p, LIMIT - 4));
+		EXPECT_TRUE(edu_has(env, LIMIT - 4));
 		ASSERT_EQ(0, ftruncate(env->fd, 8 * PAGE));
-		EXPECT_TRUE(edu_has(p, 4));
+		EXPECT_TRUE(edu_has(env, 4));
 		ASSERT_EQ(0, ftruncate(env->fd, PAGES * PAGE));
-		EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
-		EXPECT_TRUE(has_nothing(p));
+		EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+		EXPECT_TRUE(has_nothing(env));
 
 		/* a device goes, and there is no other */
-		ASSERT_EQ(0, map_pages(p, 0, PAGES));
-		EXPECT_TRUE(edu_has(p, 4));
-		vdev_close(&p->edu);
-		EXPECT_TRUE(has_nothing(p));
-		p->s.typed = false;
-		ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
+		ASSERT_EQ(0, map_pages(env, 0, PAGES));
+		EXPECT_TRUE(edu_has(env, 4));
+		vdev_close(&env->edu);
+		EXPECT_TRUE(has_nothing(env));
+		env->space.typed = false;
+		ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
 		/* an IOAS keeps its mappings, a container of type1 does not */
-		if (p->s.way == TYPE1)
-			ASSERT_EQ(0, map_pages(p, 0, PAGES));
-		EXPECT_TRUE(edu_has(p, 4));
+		if (env->space.way == TYPE1)
+			ASSERT_EQ(0, map_pages(env, 0, PAGES));
+		EXPECT_TRUE(edu_has(env, 4));
 
 		/* all is closed; it goes with the last descriptor */
-		close_fd(&p->s.fd);
-		EXPECT_TRUE(edu_has(p, 4));
-		vdev_close(&p->edu);
-		EXPECT_TRUE(has_nothing(p));
-		ASSERT_EQ(0, space_open(&p->s, variant->way));
+		close_fd(&env->space.fd);
+		EXPECT_TRUE(edu_has(env, 4));
+		vdev_close(&env->edu);
+		EXPECT_TRUE(has_nothing(env));
+		ASSERT_EQ(0, space_open(&env->space, variant->way));
 	}
 }
 
@@ -254,26 +185,25 @@ TEST_F_TIMEOUT(limit, given_back, 120)
  */
 TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 {
-	struct place *p = &self->p;
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
 	int i;
 
-	switch (p->s.way) {
+	switch (env->space.way) {
 	case TYPE1:
 		/* has a container in which there is no domain */
-		ASSERT_EQ(0, vdev_open(&p->s, &p->pin));
-		ASSERT_EQ(0, vdev_open_group(&p->edu));
+		ASSERT_EQ(0, vdev_open(&env->space, &env->pin));
+		ASSERT_EQ(0, vdev_open_group(&env->edu));
 		break;
 	case IOMMUFD:
-		ASSERT_EQ(0, vdev_bind(&p->s, &p->edu));
+		ASSERT_EQ(0, vdev_bind(&env->space, &env->edu));
 		break;
 	case IOMMUFD_GROUP:
-		ASSERT_EQ(0, vdev_join(&p->s, &p->edu));
+		ASSERT_EQ(0, vdev_join(&env->space, &env->edu));
 		break;
 	}
 	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
-	ASSERT_EQ(0, map_pages(p, 0, PAGES));
-	EXPECT_TRUE(has_nothing(p));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+	EXPECT_TRUE(has_nothing(env));
 
 	for (i = 0; i < 3; i++) {
 		const int want = i < 2 ? -ENOMEM : 0;
@@ -281,38 +211,37 @@ TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 		ASSERT_EQ(0, set_ipc_lock(i == 1));
 		if (i == 2)
 			ASSERT_EQ(0, punch(env->fd, 7, 1));
-		switch (p->s.way) {
+		switch (env->space.way) {
 		case TYPE1:
-			EXPECT_EQ(want, ioctl(p->edu.group, VFIO_GROUP_SET_CONTAINER,
-					      &p->s.fd) ? -errno : 0);
+			EXPECT_EQ(want, ioctl(env->edu.group, VFIO_GROUP_SET_CONTAINER,
+					      &env->space.fd) ? -errno : 0);
 			break;
 		case IOMMUFD:
-			EXPECT_EQ(want, vdev_attach(&p->edu, p->s.ioas));
+			EXPECT_EQ(want, vdev_attach(&env->edu, env->space.ioas));
 			break;
 		case IOMMUFD_GROUP:
-			EXPECT_EQ(want, vdev_get(&p->edu));
+			EXPECT_EQ(want, vdev_get(&env->edu));
 			break;
 		}
 		if (want) {
-			EXPECT_TRUE(has_nothing(p)) TH_LOG("attempt %d", i);
+			EXPECT_TRUE(has_nothing(env)) TH_LOG("attempt %d", i);
 		}
 	}
-	EXPECT_TRUE(edu_has(p, LIMIT));
+	EXPECT_TRUE(edu_has(env, LIMIT));
 	EXPECT_EQ(-EDQUOT, grow(env->fd, 7, 1));
 }
 
 /* Pages that are in two domains count once, whichever of them goes, or comes again. */
 TEST_F_TIMEOUT(limit, counts_once, 120)
 {
-	struct place *p = &self->p;
-	struct vdev *const d[] = { &p->edu, &p->dma };
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
+	struct vdev *const d[] = { &env->edu, &env->dma };
 	int first, domains;
 
 	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
-	ASSERT_EQ(0, vdev_open(&p->s, d[0]));
-	ASSERT_EQ(0, vdev_open(&p->s, d[1]));
-	ASSERT_EQ(0, map_pages(p, 0, PAGES));
+	ASSERT_EQ(0, vdev_open(&env->space, d[0]));
+	ASSERT_EQ(0, vdev_open(&env->space, d[1]));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
 	for (first = 0; first < 2; first++) {
 		for (domains = 2; domains; domains--) {
 			EXPECT_EQ(domains, consumers_of(env->fd));
@@ -325,11 +254,11 @@ TEST_F_TIMEOUT(limit, counts_once, 120)
 			if (domains == 2)
 				vdev_close(d[first]);
 		}
-		ASSERT_EQ(0, vdev_open(&p->s, d[first]));
-		EXPECT_TRUE(edu_has(p, LIMIT));
+		ASSERT_EQ(0, vdev_open(&env->space, d[first]));
+		EXPECT_TRUE(edu_has(env, LIMIT));
 	}
-	EXPECT_EQ(PAGES * PAGE, unmap_pages(p, 0, PAGES));
-	EXPECT_TRUE(has_nothing(p));
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+	EXPECT_TRUE(has_nothing(env));
 }
 
 struct bringer {
@@ -360,8 +289,8 @@ static void *bring(void *arg)
 TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
 {
 	const size_t many = 4096;
-	struct place *p = &self->p;
-	struct vdev *const d[] = { &p->edu, &p->dma };
+	struct test_env *env = &self->env;
+	struct vdev *const d[] = { &env->edu, &env->dma };
 	struct bringer b = { 0 };
 	pthread_t thread;
 	int fd, round;
@@ -375,17 +304,17 @@ TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
 	ASSERT_EQ(0, limit_memlock(many + 1));
 	ASSERT_EQ(0, set_ipc_lock(false));
 
-	ASSERT_EQ(0, vdev_open(&p->s, d[0]));
-	ASSERT_EQ(0, vdev_open(&p->s, d[1]));
-	ASSERT_EQ(0, map_fd(p, fd, 0, many, DMA_RW));
-	ASSERT_EQ(0, space_map(&p->s, p->env.fd, 0, iova(many), PAGE, DMA_RW));
+	ASSERT_EQ(0, vdev_open(&env->space, d[0]));
+	ASSERT_EQ(0, vdev_open(&env->space, d[1]));
+	ASSERT_EQ(0, map_fd(env, fd, 0, many, DMA_RW));
+	ASSERT_EQ(0, space_map(&env->space, env->fd, 0, iova(many), PAGE, DMA_RW));
 	EXPECT_EQ(many, pinned());
-	b.fd = p->env.fd;
+	b.fd = env->fd;
 	stay_on_one_cpu(false);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, bring, &b));
 	for (round = 0; round < 8; round++) {
 		vdev_close(d[round % 2]);
-		EXPECT_EQ(0, vdev_open(&p->s, d[round % 2]));
+		EXPECT_EQ(0, vdev_open(&env->space, d[round % 2]));
 	}
 	__atomic_store_n(&b.stop, true, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
@@ -397,17 +326,17 @@ TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
 }
 
 struct killed {
-	struct place *p;
+	struct test_env *env;
 	int ready;
 };
 
 static __attribute__((noreturn)) int maps_and_waits(void *arg)
 {
 	struct killed *k = arg;
-	struct place *p = k->p;
+	struct test_env *env = k->env;
 
-	if (!space_open(&p->s, p->s.way) && !vdev_open(&p->s, &p->edu) &&
-	    !map_pages(p, 0, PAGES))
+	if (!space_open(&env->space, env->space.way) && !vdev_open(&env->space, &env->edu) &&
+	    !map_pages(env, 0, PAGES))
 		(void)!write(k->ready, "!", 1);
 	for (;;)
 		pause();
@@ -421,9 +350,8 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
 TEST_F_TIMEOUT(limit, killed, 60)
 {
 	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
-	struct place *p = &self->p;
-	struct killed k = { .p = p };
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
+	struct killed k = { .env = env };
 	int ready[2], status;
 	char byte;
 	pid_t pid;
@@ -433,7 +361,7 @@ TEST_F_TIMEOUT(limit, killed, 60)
 	env->mem = NULL;
 	ASSERT_EQ(0, pipe(ready));
 	k.ready = ready[1];
-	close_fd(&p->s.fd);
+	close_fd(&env->space.fd);
 	/* the same memory, but descriptors of its own */
 	pid = clone(maps_and_waits, stack + sizeof(stack), CLONE_VM | SIGCHLD, &k);
 	ASSERT_LT(0, pid);
@@ -447,16 +375,16 @@ TEST_F_TIMEOUT(limit, killed, 60)
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	/* what it wrote to our memory: numbers of descriptors that are closed */
-	p->s.fd = -1;
-	p->edu.group = -1;
-	p->edu.fd = -1;
+	env->space.fd = -1;
+	env->edu.group = -1;
+	env->edu.fd = -1;
 
-	EXPECT_TRUE(has_nothing(p));
+	EXPECT_TRUE(has_nothing(env));
 	EXPECT_EQ(0, fcntl(env->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	/* the device is free, and so is what was counted */
-	ASSERT_EQ(0, space_open(&p->s, variant->way));
-	ASSERT_EQ(0, vdev_open(&p->s, &p->edu));
-	EXPECT_EQ(0, map_fd(p, env->fd, 0, PAGES, DMA_R));
+	ASSERT_EQ(0, space_open(&env->space, variant->way));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
+	EXPECT_EQ(0, map_fd(env, env->fd, 0, PAGES, DMA_R));
 	EXPECT_EQ(LIMIT, pinned());
 }
 
@@ -466,7 +394,7 @@ TEST_F_TIMEOUT(limit, killed, 60)
 
 FIXTURE(stranger)
 {
-	struct place p;
+	struct test_env env;
 };
 
 FIXTURE_VARIANT(stranger)
@@ -480,12 +408,16 @@ FIXTURE_VARIANT_ADD(stranger, iommufd_group) { .way = IOMMUFD_GROUP };
 
 FIXTURE_SETUP(stranger)
 {
-	ASSERT_EQ(0, place_setup(&self->p, variant->way));
+	int ret = vfio_env_setup(&self->env, variant->way, PAGES, NEED_EDU | NEED_SOFT);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 }
 
 FIXTURE_TEARDOWN(stranger)
 {
-	place_teardown(&self->p);
+	vfio_env_teardown(&self->env);
 }
 
 /* What is handed over: a space with a device, and the file without all rights. */
@@ -494,13 +426,13 @@ struct gift {
 	__u32 ioas;
 };
 
-static int make_gift(struct place *p, struct gift *gift)
+static int make_gift(struct test_env *env, struct gift *gift)
 {
 	*gift = (struct gift){
-		.space = p->s.fd,
-		.ro = reopen(p->env.fd, O_RDONLY),
-		.wo = reopen(p->env.fd, O_WRONLY),
-		.ioas = p->s.ioas,
+		.space = env->space.fd,
+		.ro = reopen(env->fd, O_RDONLY),
+		.wo = reopen(env->fd, O_WRONLY),
+		.ioas = env->space.ioas,
 	};
 	return gift->ro < 0 || gift->wo < 0 ? -errno : 0;
 }
@@ -520,37 +452,36 @@ static int take(int pidfd, struct gift *gift)
 }
 
 /* What a stranger has and can do, with what it was given; exits if it is otherwise. */
-static void try_as_stranger(struct place *p, const struct gift *gift)
+static void try_as_stranger(struct test_env *env, const struct gift *gift)
 {
 	MUST(reopen(gift->ro, O_RDONLY) >= 0);
 	MUST(reopen(gift->ro, O_RDWR) < 0 && errno == EACCES);
-	MUST(map_fd(p, gift->ro, 0, PAGES, DMA_RW) == -EACCES);
-	MUST(map_fd(p, gift->ro, 0, PAGES, DMA_W) == -EACCES);
+	MUST(map_fd(env, gift->ro, 0, PAGES, DMA_RW) == -EACCES);
+	MUST(map_fd(env, gift->ro, 0, PAGES, DMA_W) == -EACCES);
 	/* VT-d lets a device read what it may write */
-	MUST(map_fd(p, gift->wo, 0, PAGES, DMA_W) == -EACCES);
-	MUST(map_fd(p, gift->wo, 0, PAGES, DMA_RW) == -EACCES);
-	MUST(map_fd(p, gift->wo, 0, PAGES, DMA_R) == -EACCES);
+	MUST(map_fd(env, gift->wo, 0, PAGES, DMA_W) == -EACCES);
+	MUST(map_fd(env, gift->wo, 0, PAGES, DMA_RW) == -EACCES);
+	MUST(map_fd(env, gift->wo, 0, PAGES, DMA_R) == -EACCES);
 	MUST(pinned() == 0);
 	/* there is one page too many */
-	MUST(map_fd(p, gift->ro, 0, PAGES, DMA_R) == -ENOMEM);
+	MUST(map_fd(env, gift->ro, 0, PAGES, DMA_R) == -ENOMEM);
 	MUST(pinned() == 0);
-	MUST(map_fd(p, gift->ro, 1, PAGES - 1, DMA_R) == 0);
+	MUST(map_fd(env, gift->ro, 1, PAGES - 1, DMA_R) == 0);
 	MUST(pinned() == LIMIT);
 }
 
 /* What of that is left when it has gone: to read, of its kind, and as much as it had. */
-static bool can_but_read(struct place *p)
+static bool can_but_read(struct test_env *env)
 {
 	unsigned char data[LEN];
-	struct test_env *env = &p->env;
 
 	fill(at(env, 1), 1);
-	if (soft_read(&p->dma, iova(1), data, LEN) || memcmp(data, at(env, 1), LEN)) {
+	if (soft_read(&env->dma, iova(1), data, LEN) || memcmp(data, at(env, 1), LEN)) {
 		note("the device does not reach the file");
 		return false;
 	}
 	memset(data, 0, LEN);
-	if (soft_write(&p->dma, iova(1), data, LEN) != -EFAULT || !filled(at(env, 1), 1)) {
+	if (soft_write(&env->dma, iova(1), data, LEN) != -EFAULT || !filled(at(env, 1), 1)) {
 		note("the device can write");
 		return false;
 	}
@@ -564,8 +495,7 @@ static bool can_but_read(struct place *p)
  */
 TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 {
-	struct place *p = &self->p;
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
 	int pipefd[2], status;
 	struct gift gift;
 	pid_t pid;
@@ -579,13 +509,13 @@ TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 		const int parent = syscall(SYS_pidfd_open, getppid(), 0), file = env->fd;
 
 		close_fd(&env->fd);
-		close_fd(&p->s.fd);
+		close_fd(&env->space.fd);
 		close(pipefd[1]);
 		MUST(!munmap(env->mem, PAGES * PAGE));
 		MUST(read(pipefd[0], &gift, sizeof(gift)) == sizeof(gift));
 		MUST(!take(parent, &gift));
-		p->s.fd = gift.space;
-		p->s.ioas = gift.ioas;
+		env->space.fd = gift.space;
+		env->space.ioas = gift.ioas;
 
 		MUST(!limit_memlock(LIMIT));
 		MUST(!setgid(NOBODY) && !setuid(NOBODY));
@@ -594,17 +524,17 @@ TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 		MUST(!set_ipc_lock(true));
 		/* what it has not been given it cannot take any more */
 		MUST(syscall(SYS_pidfd_getfd, parent, file, 0) < 0 && errno == EPERM);
-		try_as_stranger(p, &gift);
+		try_as_stranger(env, &gift);
 		_exit(0);
 	}
-	ASSERT_EQ(0, vdev_open(&p->s, &p->dma));
-	ASSERT_EQ(0, make_gift(p, &gift));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->dma));
+	ASSERT_EQ(0, make_gift(env, &gift));
 	ASSERT_EQ(sizeof(gift), write(pipefd[1], &gift, sizeof(gift)));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	EXPECT_EQ(0, pinned());
 	EXPECT_EQ(1, consumers_of(env->fd));
-	EXPECT_TRUE(can_but_read(p));
+	EXPECT_TRUE(can_but_read(env));
 	close(gift.ro);
 	close(gift.wo);
 	close(pipefd[0]);
@@ -614,26 +544,25 @@ TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 /* The same by birth: a child that has become another user. */
 TEST_F_TIMEOUT(stranger, inherits_no_more, 60)
 {
-	struct place *p = &self->p;
-	struct test_env *env = &p->env;
+	struct test_env *env = &self->env;
 	struct gift gift;
 	int status;
 
 	ASSERT_EQ(0, grow(env->fd, 0, LIMIT + 1));
 	ASSERT_EQ(0, fchmod(env->fd, 0644));
-	ASSERT_EQ(0, vdev_open(&p->s, &p->dma));
-	ASSERT_EQ(0, make_gift(p, &gift));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->dma));
+	ASSERT_EQ(0, make_gift(env, &gift));
 	if (in_child(&status)) {
 		close_fd(&env->fd);
 		MUST(!munmap(env->mem, PAGES * PAGE));
 		MUST(!limit_memlock(LIMIT));
 		MUST(!setgid(NOBODY) && !setuid(NOBODY));
-		try_as_stranger(p, &gift);
+		try_as_stranger(env, &gift);
 		_exit(0);
 	}
 	ASSERT_EQ(0, status);
 	EXPECT_EQ(0, pinned());
-	EXPECT_TRUE(can_but_read(p));
+	EXPECT_TRUE(can_but_read(env));
 	close(gift.ro);
 	close(gift.wo);
 }

@@ -6,6 +6,11 @@
 
 #define PAGE_CLUSTER	"/proc/sys/vm/page-cluster"
 
+int errno_of(int ret)
+{
+	return ret < 0 ? errno : 0;
+}
+
 unsigned char *at(struct test_env *env, size_t page)
 {
 	return env->mem + page * PAGE;
@@ -89,6 +94,8 @@ void env_teardown(struct test_env *env)
 		write_file(SHMEM_ENABLED, env->thp);
 	if (env->cluster[0])
 		write_file(PAGE_CLUSTER, env->cluster);
+	if (env->fail)
+		close(env->fail);
 	if (env->swap)
 		swapoff("/dev/ram0");
 }
@@ -187,4 +194,16 @@ int env_no_readahead(struct test_env *env)
 	int ret = read_line(PAGE_CLUSTER, env->cluster, sizeof(env->cluster));
 
 	return ret ? ret : write_file(PAGE_CLUSTER, "0");
+}
+
+int env_open_fail_nth(struct test_env *env)
+{
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		env->lacks = "needs a kernel with fault injection";
+		return -errno;
+	}
+	env->fail = fd;
+	return 0;
 }

@@ -24,6 +24,7 @@
 #include <memfd_ops/files.h>
 #include <memfd_ops/mdma.h>
 #include <memfd_ops/memory.h>
+#include <memfd_ops/vfio.h>
 
 #include "account.h"
 #include "compare.h"
@@ -42,7 +43,21 @@ struct test_env {
 	char thp[16];		/* what shmem_enabled was, if changed */
 	char cluster[8];	/* what page-cluster was, if changed */
 	bool swap;
+	int fail;		/* fail_nth()'s file, if it is open */
+	const char *lacks;	/* after a setup that failed: what the machine does not have */
+
+	/* the tests of VFIO alone: see vfio_env.h */
+	struct space space;
+	struct vdev edu, nvme;	/* QEMU's */
+	struct vdev dma, pin;	/* in software */
+	struct vdev *vdev;	/* the one of them that the test is about */
+	int side_fd;		/* memory beside the file: of another memfd, or -1 */
+	size_t side_pages;
+	unsigned char *side;
+	char unsafe_interrupts;	/* what it was, if changed */
 };
+
+int errno_of(int ret);
 
 unsigned char *at(struct test_env *env, size_t page);
 
@@ -86,6 +101,9 @@ int env_thp(struct test_env *env, const char *mode);
 
 /* Make a swap area of the RAM disk, as mkswap does, and use it. */
 int env_swap(struct test_env *env);
+
+/* Open the file of fail_nth(). */
+int env_open_fail_nth(struct test_env *env);
 
 /* Have nothing brought back from swap but what is asked for. */
 int env_no_readahead(struct test_env *env);

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A sealed file that a real device follows: the device writes no more than a process
+ * could.
+ */
+#include "lib/rights.h"
+#include "../kselftest_harness.h"
+#include "lib/vfio_fixture.h"
+
+#define PAGES	64		/* that most tests map, of a file of 2 MiB */
+
+/* No device is open yet. */
+FIXTURE(late_cdev)
+{
+	struct test_env env;
+};
+
+FIXTURE_SETUP(late_cdev)
+{
+	int ret = vfio_env_setup_late(&self->env, IOMMUFD);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(late_cdev)
+{
+	vfio_env_teardown(&self->env);
+}
+
+static int map_one(struct test_env *env, int fd, __u32 prot)
+{
+	return space_map(&env->space, fd, 0, BASE, PAGE, prot);
+}
+
+/* Who may not write to the file may not have the device do it. */
+TEST_F_TIMEOUT(vfio, seals, 60)
+{
+	const int seals[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE };
+	struct test_env *env = &self->env;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < ARRAY_SIZE(seals); i++) {
+		fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(1, write(fd, "x", 1));
+		ASSERT_EQ(0, fcntl(fd, F_ADD_SEALS, seals[i]));
+		EXPECT_EQ(-EPERM, map_one(env, fd, DMA_RW));
+		EXPECT_EQ(-EPERM, map_one(env, fd, DMA_W));
+		EXPECT_EQ(0, consumers_of(fd));
+		space_unmap(&env->space, BASE, PAGE);
+		EXPECT_EQ(0, map_one(env, fd, DMA_R));
+		EXPECT_EQ(PAGE, space_unmap(&env->space, BASE, PAGE));
+		close(fd);
+	}
+}
+
+static int add_seals(struct test_env *env, int seals)
+{
+	return fcntl(env->fd, F_ADD_SEALS, seals) ? -errno : 0;
+}
+
+/* Go on seeing the file by a mapping that cannot write, and so keeps no seal off. */
+static int look_only(struct test_env *env)
+{
+	int fd = reopen(env->fd, O_RDONLY);
+
+	if (fd < 0)
+		return -errno;
+	env->mem = mmap(env->mem, env->pages * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED,
+			fd, 0);
+	close(fd);
+	return env->mem == MAP_FAILED ? -errno : 0;
+}
+
+/* A sealed file does not change: not while a device can write to it, or to its holes. */
+TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
+{
+	const __u64 reader = iova(PAGES);
+	struct test_env *env = &self->env;
+
+	fill(at(env, 0), 1);
+	ASSERT_EQ(0, look_only(env));
+	ASSERT_EQ(0, map_pages(env, 8, 8));
+	EXPECT_TRUE(table_has(env, &env->edu, 8, 8, 0));
+	EXPECT_EQ(-EBUSY, add_seals(env, F_SEAL_WRITE));
+	EXPECT_EQ(8 * PAGE, space_unmap(&env->space, iova(8), 8 * PAGE));
+
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+	/* one that only reads keeps nobody off; it is not what is in the way */
+	ASSERT_EQ(0, space_map(&env->space, env->fd, 0, reader, PAGES * PAGE, DMA_R));
+	EXPECT_EQ(-EBUSY, add_seals(env, F_SEAL_WRITE));
+	EXPECT_EQ(0, fcntl(env->fd, F_GET_SEALS));
+	/* what was refused has changed nothing */
+	EXPECT_EQ(0, device_writes(env, iova(0), 2));
+	EXPECT_TRUE(written(at(env, 0), 2));
+	EXPECT_TRUE(device_reads(env, reader, at(env, 0)));
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+
+	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	EXPECT_TRUE(device_reads(env, reader, at(env, 0)));
+	EXPECT_EQ(-EPERM, map_pages(env, 0, PAGES));
+	EXPECT_EQ(-EPERM, map_one(env, env->fd, DMA_W));
+	EXPECT_EQ(1, consumers_of(env->fd));
+	EXPECT_EQ(0, map_one(env, env->fd, DMA_R));
+	EXPECT_TRUE(device_reads(env, BASE, at(env, 0)));
+	EXPECT_EQ(0, device_writes(env, BASE, 3));
+	EXPECT_EQ(0, device_writes(env, reader, 3));
+	EXPECT_TRUE(written(at(env, 0), 2));
+}
+
+/* F_SEAL_FUTURE_WRITE is for those who come; a device that writes goes on. */
+TEST_F_TIMEOUT(vfio, seals_and_later_writers, 60)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, look_only(env));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+	EXPECT_EQ(0, add_seals(env, F_SEAL_FUTURE_WRITE));
+	EXPECT_EQ(-EPERM, space_map(&env->space, env->fd, 0, iova(PAGES), PAGE, DMA_RW));
+	EXPECT_EQ(-EPERM, punch(env->fd, 0, 1));
+	ASSERT_EQ(0, grow(env->fd, 1, 1));
+	EXPECT_EQ(0, device_writes(env, iova(1), 1));
+	EXPECT_TRUE(written(at(env, 1), 1));
+	EXPECT_EQ(-EBUSY, add_seals(env, F_SEAL_WRITE));
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+	EXPECT_EQ(-EPERM, map_pages(env, 0, PAGES));
+	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
+	EXPECT_TRUE(nothing_mapped(env));
+}
+
+/* What a file that may not grow or shrink refuses does not reach the device either. */
+TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
+{
+	const int more[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, 0 };
+	const size_t size = 16;
+	struct test_env *env = &self->env;
+	size_t i;
+
+	ASSERT_EQ(0, ftruncate(env->fd, size * PAGE));
+	ASSERT_EQ(0, grow(env->fd, 0, 8));
+	/* the window is larger than the file */
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+
+	ASSERT_EQ(0, add_seals(env, F_SEAL_GROW));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(env->fd, PAGES * PAGE)));
+	EXPECT_EQ(-EPERM, grow(env->fd, size, 1));
+	EXPECT_EQ(-EPERM, grow(env->fd, 12, 8));
+	EXPECT_EQ(EPERM, errno_of(fallocate(env->fd, FALLOC_FL_KEEP_SIZE, size * PAGE, PAGE)));
+	EXPECT_EQ(EPERM, errno_of(pwrite(env->fd, "x", 1, size * PAGE)));
+	EXPECT_EQ(size, file_pages(env->fd));
+	EXPECT_EQ(8, allocated(env->fd));
+	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 8));
+	/* within its size it grows, and the device with it */
+	EXPECT_EQ(0, grow(env->fd, 12, 4));
+	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 12));
+	EXPECT_TRUE(reached(env, 15, 1));
+
+	ASSERT_EQ(0, add_seals(env, F_SEAL_SHRINK));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(env->fd, 4 * PAGE)));
+	EXPECT_EQ(EPERM, errno_of(ftruncate(env->fd, size * PAGE - 1)));
+	EXPECT_EQ(size, file_pages(env->fd));
+	EXPECT_EQ(12, allocated(env->fd));
+	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 12));
+	EXPECT_TRUE(device_reads(env, iova(15), at(env, 15)));
+	/* a hole is not shorter */
+	EXPECT_EQ(0, punch(env->fd, 14, 2));
+	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 10));
+	EXPECT_TRUE(blocked(env, 15));
+
+	/* no more seals: who has the file mapped can rely on writing to it */
+	ASSERT_EQ(0, add_seals(env, F_SEAL_SEAL));
+	for (i = 0; i < ARRAY_SIZE(more); i++) {
+		EXPECT_EQ(-EPERM, add_seals(env, more[i])) TH_LOG("seal 0x%x", more[i]);
+	}
+	EXPECT_EQ(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL, fcntl(env->fd, F_GET_SEALS));
+	EXPECT_TRUE(reached(env, 0, 2));
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+	EXPECT_EQ(0, map_pages(env, 0, PAGES));
+	EXPECT_TRUE(reached(env, 0, 4));
+}
+
+/* A mapping that no device has yet keeps no seal off; then no device can have it. */
+TEST_F_TIMEOUT(late_cdev, sealed_before_attach, 60)
+{
+	struct test_env *env = &self->env;
+
+	fill(at(env, 0), 1);
+	ASSERT_EQ(0, look_only(env));
+	ASSERT_EQ(0, vdev_bind(&env->space, &env->edu));
+	ASSERT_EQ(0, map_side(env));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
+	EXPECT_EQ(-EPERM, vdev_attach(&env->edu, env->space.ioas));
+	EXPECT_TRUE(nothing_mapped(env));
+	EXPECT_EQ(0, consumers_of(env->side_fd));
+
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+	ASSERT_EQ(0, map_one(env, env->fd, DMA_R));
+	ASSERT_EQ(0, vdev_attach(&env->edu, env->space.ioas));
+	ASSERT_EQ(0, edu_start(&env->edu));
+	EXPECT_TRUE(device_reads(env, BASE, at(env, 0)));
+	EXPECT_EQ(0, device_writes(env, BASE, 2));
+	EXPECT_TRUE(filled(at(env, 0), 1));
+}
+
+TEST_HARNESS_MAIN
