@@ -17,6 +17,7 @@
 #include "lib/test_env.h"
 
 #define rig test_env
+#define LONGEST 150
 #define MDMA_PATIENCE MDMA_TIMEOUT
 #define mdma_write_file write_file
 #define mdma_read_file read_line

@@ -4,9 +4,6 @@
  * After each hole no translation may be left in it; now and then, and at the
  * end, all stands still, and the devices must reach what the file has.
  *
- * MEMFD_OPS_SEED=n repeats a run's choices, though not the threads' timing.
- * MEMFD_OPS_SECONDS=n sets how long each of the three tests runs.
- *
  * In the first test, regions of the file have a lock each, held from before pages of a region
  * come or go until what was to be seen of that has been looked at. The devices
  * have a few slots to map a window at, each with a lock likewise. In the last,
@@ -16,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "lib/random.h"
 #include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
@@ -50,14 +48,6 @@ struct worker {
 	pthread_t thread;
 	__u64 random;
 };
-
-static __u64 pick(struct worker *w, __u64 below)
-{
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 7;
-	w->random ^= w->random << 17;
-	return w->random % below;
-}
 
 #define WRONG(t, fmt, ...) do {					\
 	note("WRONG: " fmt, ##__VA_ARGS__);			\
@@ -118,20 +108,20 @@ static void must_be_there(struct torture *t, size_t first, size_t pages)
 static void punch_or_fill(struct worker *w, bool fill_it)
 {
 	struct torture *t = w->t;
-	size_t region = pick(w, REGIONS);
-	size_t first = pick(w, t->region), pages, i;
+	size_t region = pick(&w->random, REGIONS);
+	size_t first = pick(&w->random, t->region), pages, i;
 	int fd = t->env->fd, ret;
 	unsigned char buf[PAGE];
 
-	pages = 1 + pick(w, t->region - first < 64 ? t->region - first : 64);
-	if (!pick(w, 4)) {
+	pages = 1 + pick(&w->random, t->region - first < 64 ? t->region - first : 64);
+	if (!pick(&w->random, 4)) {
 		first = 0;
 		pages = t->region;
 	}
 	first += region * t->region;
 	pthread_mutex_lock(&t->regions[region]);
 	if (!fill_it) {
-		ret = pick(w, 2) ? punch(fd, first, pages) :
+		ret = pick(&w->random, 2) ? punch(fd, first, pages) :
 		      madvise(at(t->env, first), pages * PAGE, MADV_REMOVE) ? -errno : 0;
 		if (ret)
 			WRONG(t, "punch: %s", strerror(-ret));
@@ -143,7 +133,7 @@ static void punch_or_fill(struct worker *w, bool fill_it)
 			WRONG(t, "punched %zu-%zu, and not all is gone", first,
 			      first + pages - 1);
 	} else {
-		switch (pick(w, 4)) {
+		switch (pick(&w->random, 4)) {
 		case 0:
 			ret = grow(fd, first, pages);
 			break;
@@ -179,7 +169,7 @@ static void punch_or_fill(struct worker *w, bool fill_it)
 static void remap(struct worker *w)
 {
 	struct torture *t = w->t;
-	struct slot *s = &t->slots[pick(w, 2 * SLOTS)];
+	struct slot *s = &t->slots[pick(&w->random, 2 * SLOTS)];
 	size_t pages;
 	long long ret;
 
@@ -190,11 +180,11 @@ static void remap(struct worker *w)
 			WRONG(t, "unmap: %lld", ret);
 		s->pages = 0;
 	} else {
-		s->first = pick(w, t->env->pages - 1);
+		s->first = pick(&w->random, t->env->pages - 1);
 		/* at a huge page's place, or not */
-		if (t->huge && pick(w, 2))
+		if (t->huge && pick(&w->random, 2))
 			s->first &= ~(HUGE_PAGES - 1);
-		pages = 1 + pick(w, t->env->pages - s->first);
+		pages = 1 + pick(&w->random, t->env->pages - s->first);
 		ret = mdma_map(s->dev, t->env->fd, s->first * PAGE, s->iova, pages * PAGE,
 			       MDMA_RW);
 		if (ret)
@@ -209,10 +199,10 @@ static void remap(struct worker *w)
 static void copy_in_region(struct worker *w)
 {
 	struct torture *t = w->t;
-	size_t n = pick(w, 2 * SLOTS), region = pick(w, REGIONS);
+	size_t n = pick(&w->random, 2 * SLOTS), region = pick(&w->random, REGIONS);
 	size_t from = region * t->region, to = from + t->region - 1, len = 64, j;
 	struct slot *s = &t->slots[n];
-	bool covered, there = pick(w, 4);
+	bool covered, there = pick(&w->random, 4);
 	int ret;
 
 	pthread_mutex_lock(&t->regions[region]);
@@ -221,7 +211,7 @@ static void copy_in_region(struct worker *w)
 	covered = s->pages && s->first <= from && s->first + s->pages > to;
 	if (covered) {
 		for (j = 0; j < len; j++) {
-			at(t->env, from)[j] = pick(w, 256);
+			at(t->env, from)[j] = pick(&w->random, 256);
 			at(t->env, to)[j] = ~at(t->env, from)[j];
 		}
 		if (!there && punch(t->env->fd, from, 1))
@@ -244,7 +234,7 @@ static void copy_in_region(struct worker *w)
 static void copy_anything(struct worker *w)
 {
 	struct torture *t = w->t;
-	size_t n = pick(w, 2 * SLOTS);
+	size_t n = pick(&w->random, 2 * SLOTS);
 	struct slot *s = &t->slots[n];
 	__u64 from, to;
 	int ret;
@@ -252,8 +242,8 @@ static void copy_anything(struct worker *w)
 	pthread_rwlock_rdlock(&s->lock);
 	pthread_mutex_lock(&t->engines[n / SLOTS]);
 	if (s->pages > 1) {
-		from = pick(w, s->pages / 2);
-		to = s->pages / 2 + pick(w, s->pages - s->pages / 2);
+		from = pick(&w->random, s->pages / 2);
+		to = s->pages / 2 + pick(&w->random, s->pages - s->pages / 2);
 		ret = mdma_copy(s->dev, s->iova + from * PAGE, s->iova + to * PAGE, 64);
 		if (ret != VFIO_MDMA_STATUS_DONE && ret != VFIO_MDMA_STATUS_FAULT)
 			WRONG(t, "copy: %d", ret);
@@ -265,10 +255,10 @@ static void copy_anything(struct worker *w)
 static void disturb(struct worker *w)
 {
 	struct torture *t = w->t;
-	size_t region = pick(w, REGIONS);
+	size_t region = pick(&w->random, REGIONS);
 	void *addr = at(t->env, region * t->region);
 
-	switch (pick(w, 4)) {
+	switch (pick(&w->random, 4)) {
 	case 0:
 		write_file("/proc/sys/vm/compact_memory", "1");
 		break;
@@ -296,7 +286,7 @@ static void *work(void *arg)
 
 	while (!t->stop && !t->wrong) {
 		pthread_rwlock_rdlock(&t->world);
-		what = pick(w, 100);
+		what = pick(&w->random, 100);
 		if (what < 40) {
 			punch_or_fill(w, true);
 			t->done[0]++;
@@ -335,13 +325,6 @@ static void compare(struct torture *t)
 	}
 }
 
-static long number(const char *name, long otherwise)
-{
-	const char *value = getenv(name);
-
-	return value ? atol(value) : otherwise;
-}
-
 static bool each_done(struct torture *t)
 {
 	int i;
@@ -358,16 +341,14 @@ static void torture(struct __test_metadata *_metadata, struct test_env *env, boo
 	struct worker workers[THREADS];
 	struct timespec start, now;
 	struct torture *t;
-	long seconds = number("MEMFD_OPS_SECONDS", huge ? 10 : 20);
+	long seconds = test_seconds(huge ? 10 : 20);
 	int i;
 
 	t = calloc(1, sizeof(*t));
 	t->env = env;
 	t->huge = huge;
 	t->region = env->pages / REGIONS;
-	clock_gettime(CLOCK_REALTIME, &now);
-	t->seed = number("MEMFD_OPS_SEED", now.tv_nsec / 1000 ^ now.tv_sec);
-	note("seed %u: MEMFD_OPS_SEED=%u repeats it", t->seed, t->seed);
+	t->seed = test_seed();
 
 	/* who waits for all to stand still must get it */
 	pthread_rwlockattr_init(&attr);
@@ -572,8 +553,7 @@ TEST_F_TIMEOUT(torture, races, 300)
 	ASSERT_EQ(0, env_keep_followed(&self->env));
 	race.env = &self->env;
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	seed = number("MEMFD_OPS_SEED", start.tv_nsec / 1000 ^ start.tv_sec);
-	note("seed %u: MEMFD_OPS_SEED=%u repeats it", seed, seed);
+	seed = test_seed();
 	w.random = seed * 0x9e3779b97f4a7c15ULL + 1;
 	pthread_barrier_init(&race.start, NULL, RACERS + 1);
 	pthread_barrier_init(&race.end, NULL, RACERS + 1);
@@ -585,11 +565,11 @@ TEST_F_TIMEOUT(torture, races, 300)
 		for (i = 0; i < RACERS; i++) {
 			struct racer *me = &race.racers[i];
 
-			me->act = pick(&w, NR_ACTS);
+			me->act = pick(&w.random, NR_ACTS);
 			/* two in the same place are what this is about */
-			me->first = pick(&w, 2) ? 0 : pick(&w, TRACK);
-			me->pages = 1 + pick(&w, TRACK - me->first);
-			me->delay = pick(&w, 2) ? 0 : pick(&w, 3000);
+			me->first = pick(&w.random, 2) ? 0 : pick(&w.random, TRACK);
+			me->pages = 1 + pick(&w.random, TRACK - me->first);
+			me->delay = pick(&w.random, 2) ? 0 : pick(&w.random, 3000);
 		}
 		pthread_barrier_wait(&race.start);
 		pthread_barrier_wait(&race.end);
@@ -612,7 +592,7 @@ TEST_F_TIMEOUT(torture, races, 300)
 			     race.racers[i].ret, race.mapped[i], disagreements(&race, i));
 		round++;
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (!bad && now.tv_sec - start.tv_sec < number("MEMFD_OPS_SECONDS", 15));
+	} while (!bad && now.tv_sec - start.tv_sec < test_seconds(15));
 	race.stop = true;
 	pthread_barrier_wait(&race.start);
 	for (i = 0; i < RACERS; i++)

@@ -32,9 +32,6 @@
 #include "note.h"
 #include "pages.h"
 
-/* Seconds until a test that repeats random steps must have done each of them. */
-#define LONGEST		150
-
 struct test_env {
 	struct mdma dev[2];
 	int fd;
