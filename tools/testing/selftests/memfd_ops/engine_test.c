@@ -35,9 +35,11 @@ FIXTURE_VARIANT_ADD(engine, cdev)
 FIXTURE_SETUP(engine)
 {
 	struct test_env *env = &self->env;
-	int i;
+	int i, ret = env_setup(env, PAGES);
 
-	ASSERT_EQ(0, env_setup(env, PAGES));
+	if (env->lacks)
+		SKIP(return, "%s", env->lacks);
+	ASSERT_EQ(0, ret);
 	for (i = 0; i < 2; i++) {
 		mdma_close(&env->dev[i]);
 		ASSERT_EQ(0, variant->open(&env->dev[i]));

@@ -20,7 +20,6 @@
 struct followed {
 	struct test_env env;
 	__u64 iova[2];	/* of the file's first page */
-	int fail;	/* fail_nth()'s */
 	int uffd, event;
 	struct mdma other;
 	int create, remove;	/* their files in sysfs: to be written to */
@@ -41,10 +40,15 @@ FIXTURE_SETUP(failures)
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffdio_api api = { .api = UFFD_API };
 	char path[PATH_MAX];
+	int ret = env_setup(&f->env, HUGE_PAGES);
 
+	if (!ret)
+		ret = env_open_fail_nth(&f->env);
+	if (f->env.lacks)
+		SKIP(return, "%s", f->env.lacks);
+	ASSERT_EQ(0, ret);
 	f->other = (struct mdma)MDMA_INIT;
 	f->remove = -1;
-	ASSERT_EQ(0, env_setup(&f->env, HUGE_PAGES));
 	ASSERT_EQ(0, mdma_type(path, sizeof(path) - 32));
 	strcat(path, "/create");
 	f->create = open(path, O_WRONLY | O_CLOEXEC);
@@ -55,8 +59,6 @@ FIXTURE_SETUP(failures)
 	f->iova[0] = iova_of(&f->env.dev[0], HUGE_PAGES - 12);
 	f->iova[1] = iova_of(&f->env.dev[1], HUGE_PAGES - 12);
 	memset(f->buf, 5, sizeof(f->buf));
-	f->fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, f->fail);
 	f->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
 	ASSERT_LE(0, f->uffd);
 	ASSERT_EQ(0, ioctl(f->uffd, UFFDIO_API, &api));
@@ -76,7 +78,6 @@ FIXTURE_TEARDOWN(failures)
 	close(f->event);
 	close(f->create);
 	close_fd(&f->remove);
-	close(f->fail);
 	mdma_close(&f->other);
 	mdma_remove(&f->other);
 	env_teardown(&f->env);
@@ -451,9 +452,9 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 		ret = before(f);
 		ASSERT_EQ(0, ret)
 			TH_LOG("%s: to begin with: %s", what, strerror(-ret));
-		ASSERT_EQ(nth, fail_nth(f->fail, nth));
+		ASSERT_EQ(nth, fail_nth(f->env.fail, nth));
 		ret = act(f);
-		left = fail_nth(f->fail, 0);
+		left = fail_nth(f->env.fail, 0);
 		ASSERT_LE(0, left);
 		if (ret) {
 			EXPECT_EQ(0, left);
@@ -588,9 +589,9 @@ TEST_F_TIMEOUT(failures, seal, 120)
 		ASSERT_EQ(0, ftruncate(fd, size));
 		ASSERT_EQ(sizeof(f->buf), pwrite(fd, f->buf, sizeof(f->buf), 9 * PAGE));
 		ASSERT_EQ(0, mdma_map(m, fd, 0, f->iova[0], size, VFIO_MDMA_MAP_FLAG_READ));
-		ASSERT_EQ(nth, fail_nth(f->fail, nth));
+		ASSERT_EQ(nth, fail_nth(f->env.fail, nth));
 		EXPECT_EQ(0, fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
-		left = fail_nth(f->fail, 0);
+		left = fail_nth(f->env.fail, 0);
 		ASSERT_LE(0, left);
 
 		EXPECT_EQ(F_SEAL_WRITE, fcntl(fd, F_GET_SEALS));
@@ -659,9 +660,9 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 			ASSERT_LT(nth, 1000);
 			ASSERT_EQ(0, behind_in_swap(f));
 			ASSERT_EQ(0, held(f));
-			ASSERT_EQ(nth, fail_nth(f->fail, nth));
+			ASSERT_EQ(nth, fail_nth(f->env.fail, nth));
 			ret = acts[i](f);
-			left = fail_nth(f->fail, 0);
+			left = fail_nth(f->env.fail, 0);
 			ASSERT_LE(0, left);
 			if (ret) {
 				EXPECT_EQ(0, left);
@@ -697,9 +698,9 @@ TEST_F_TIMEOUT(failures, hole_in_a_huge_page, 240)
 		ASSERT_EQ(0, huge_mapped(f));
 		ASSERT_TRUE(is_huge(at(env, 0)));
 		memset(at(env, 11), 0xff, 2 * PAGE);
-		ASSERT_EQ(nth, fail_nth(f->fail, nth));
+		ASSERT_EQ(nth, fail_nth(f->env.fail, nth));
 		EXPECT_EQ(0, by_punch(f));
-		left = fail_nth(f->fail, 0);
+		left = fail_nth(f->env.fail, 0);
 		ASSERT_LE(0, left);
 
 		EXPECT_EQ(0, differ(f))

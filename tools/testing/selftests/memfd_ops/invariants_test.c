@@ -18,7 +18,11 @@ FIXTURE(invariants)
 
 FIXTURE_SETUP(invariants)
 {
-	ASSERT_EQ(0, env_setup(&self->env, HUGE_PAGES));
+	int ret = env_setup(&self->env, HUGE_PAGES);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 }
 
 FIXTURE_TEARDOWN(invariants)
@@ -367,11 +371,10 @@ TEST_F_TIMEOUT(invariants, i5_veto_heard, 240)
 	const __u64 iova = iova_of(m, HUGE_PAGES - 16);
 	unsigned char buf[2 * PAGE];
 	struct test_env *env = &self->env;
-	int way, nth, left, ret, failed, fd;
+	int way, nth, left, ret, failed;
 
-	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		SKIP(return, "needs a kernel with fault injection");
+	if (env_open_fail_nth(env))
+		SKIP(return, "%s", env->lacks);
 	fail_anything("0");
 	memset(buf, 3, sizeof(buf));
 
@@ -389,7 +392,7 @@ TEST_F_TIMEOUT(invariants, i5_veto_heard, 240)
 				ASSERT_EQ(0, mdma_map(m, env->fd, 0, at_iova,
 						      PAGES * PAGE, MDMA_RW));
 
-			ASSERT_EQ(nth, fail_nth(fd, nth));
+			ASSERT_EQ(nth, fail_nth(env->fail, nth));
 			switch (way) {
 			case 0:
 				ret = grow(env->fd, 8, 16);
@@ -402,7 +405,7 @@ TEST_F_TIMEOUT(invariants, i5_veto_heard, 240)
 				ret = mdma_map(m, env->fd, 0, at_iova, PAGES * PAGE, MDMA_RW);
 				break;
 			}
-			left = fail_nth(fd, 0);
+			left = fail_nth(env->fail, 0);
 			ASSERT_LE(0, left);
 
 			EXPECT_TRUE(filled(at(env, 3), 3));
@@ -436,7 +439,6 @@ TEST_F_TIMEOUT(invariants, i5_veto_heard, 240)
 		EXPECT_LT(0, failed);
 	}
 	fail_anything("1");
-	close(fd);
 }
 
 TEST_F_TIMEOUT(invariants, i6_independent_consumers, 180)

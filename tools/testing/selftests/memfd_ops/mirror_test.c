@@ -16,7 +16,11 @@ FIXTURE(mirror)
 
 FIXTURE_SETUP(mirror)
 {
-	ASSERT_EQ(0, env_setup(&self->env, PAGES));
+	int ret = env_setup(&self->env, PAGES);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 }
 
 FIXTURE_TEARDOWN(mirror)

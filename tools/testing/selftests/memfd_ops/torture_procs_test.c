@@ -40,14 +40,24 @@ static int find_devices(struct supervisor *s)
 	char path[PATH_MAX];
 	int ret;
 
+	s->env.lacks = "needs root, the sample mdma, QEMU's edu and NVMe behind an IOMMU";
+	if (geteuid())
+		return -EPERM;
 	if (mdma_type(path, sizeof(path)))
 		system("modprobe mdma");
-	mdma_remove_stale();
-	ret = pci_find(EDU_ALIAS, s->edu, sizeof(s->edu));
+	ret = mdma_type(path, sizeof(path));
+	if (!ret)
+		ret = pci_find(EDU_ALIAS, s->edu, sizeof(s->edu));
 	if (!ret)
 		ret = pci_find(NVME_ALIAS, s->nvme, sizeof(s->nvme));
-	if (!ret)
-		ret = pci_take(s->nvme);
+	if (ret)
+		return ret;
+	s->env.lacks = "needs a kernel with CONFIG_VFIO_MEMFD_TEST";
+	if (access(PLATFORM_DEVICES "/" DEVICE_DMA, F_OK))
+		return -ENODEV;
+	s->env.lacks = NULL;
+	mdma_remove_stale();
+	ret = pci_take(s->nvme);
 	s->shows_tables = !access("/sys/kernel/debug/iommu/intel", F_OK);
 	return ret ? ret : allow_unsafe_interrupts(&s->env.unsafe_interrupts);
 }
@@ -175,12 +185,16 @@ FIXTURE_VARIANT_ADD(torture_procs, huge_pages) { .huge = true };
 
 FIXTURE_SETUP(torture_procs)
 {
+	int ret = find_devices(&self->s);
+
+	if (self->s.env.lacks)
+		SKIP(return, "%s", self->s.env.lacks);
+	ASSERT_EQ(0, ret);
 	seed = test_seed();
 	self->s.random = (seed + 1) * 0x9e3779b97f4a7c15ULL;
 	huge = variant->huge;
 	region_pages = huge ? HUGE_PAGES : 64;
 	file_size = WORKERS * region_pages;
-	ASSERT_EQ(0, find_devices(&self->s));
 	ASSERT_EQ(0, read_line(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
 			       sizeof(self->s.khugepaged_sleep)));
 	/* it looks once more now, while there is nothing to be seen */
@@ -208,8 +222,8 @@ FIXTURE_TEARDOWN(torture_procs)
 TEST_F_TIMEOUT(torture_procs, all, 300)
 {
 	struct supervisor *s = &self->s;
-	long before;
-	__u64 begin, seconds;
+	long before, seconds;
+	__u64 begin;
 	int i;
 
 	ASSERT_EQ(0, make_files());

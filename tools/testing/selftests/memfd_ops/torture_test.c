@@ -418,22 +418,34 @@ FIXTURE_TEARDOWN(torture)
 	env_teardown(&self->env);
 }
 
+static int set_up(struct test_env *env, size_t pages)
+{
+	int ret = env_setup(env, pages);
+
+	stay_on_one_cpu(false);
+	return ret ? ret : env_keep_followed(env);
+}
+
 TEST_F_TIMEOUT(torture, small_pages, 300)
 {
-	ASSERT_EQ(0, env_setup(&self->env, HUGE_PAGES));
-	stay_on_one_cpu(false);
-	ASSERT_EQ(0, env_keep_followed(&self->env));
+	int ret = set_up(&self->env, HUGE_PAGES);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, env_swap(&self->env));
 	torture(_metadata, &self->env, false);
 }
 
 TEST_F_TIMEOUT(torture, huge_pages, 300)
 {
-	ASSERT_EQ(0, env_setup(&self->env, REGIONS * HUGE_PAGES));
+	int ret = set_up(&self->env, REGIONS * HUGE_PAGES);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 	if (env_thp(&self->env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
-	stay_on_one_cpu(false);
-	ASSERT_EQ(0, env_keep_followed(&self->env));
 	torture(_metadata, &self->env, true);
 }
 
@@ -546,11 +558,11 @@ TEST_F_TIMEOUT(torture, races, 300)
 	pthread_t threads[RACERS];
 	struct timespec start, now;
 	struct race race = { };
-	int i, bad = 0;
+	int i, bad = 0, ret = set_up(&self->env, TRACK);
 
-	ASSERT_EQ(0, env_setup(&self->env, TRACK));
-	stay_on_one_cpu(false);
-	ASSERT_EQ(0, env_keep_followed(&self->env));
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
 	race.env = &self->env;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	seed = test_seed();

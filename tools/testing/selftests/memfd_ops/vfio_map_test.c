@@ -238,12 +238,11 @@ TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
 {
 	const __u64 spread = 1UL << 36;
 	struct test_env *env = &self->env;
-	int fail, nth, left, ret, failed = 0;
+	int nth, left, ret, failed = 0;
 	__u64 where;
 
-	fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (fail < 0)
-		SKIP(return, "needs a kernel with fault injection");
+	if (env_open_fail_nth(env))
+		SKIP(return, "%s", env->lacks);
 	ASSERT_EQ(0, grow(env->fd, 0, 8));
 	ASSERT_EQ(0, punch(env->fd, 3, 2));
 	fail_anything("0");
@@ -251,9 +250,9 @@ TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
 		ASSERT_LT(nth, 1000);
 		/* where the IOMMU has no tables yet */
 		where = spread + nth * 2 * GIB;
-		ASSERT_EQ(nth, fail_nth(fail, nth));
+		ASSERT_EQ(nth, fail_nth(env->fail, nth));
 		ret = space_map(&env->space, env->fd, 0, where, 8 * PAGE, DMA_RW);
-		left = fail_nth(fail, 0);
+		left = fail_nth(env->fail, 0);
 		ASSERT_LE(0, left);
 		if (ret) {
 			EXPECT_EQ(0, left);
@@ -272,7 +271,6 @@ TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
 	note("%d of %d allocations that failed were heard", failed, nth - 2);
 	EXPECT_LT(0, failed);
 	fail_anything("1");
-	close(fail);
 }
 
 TEST_HARNESS_MAIN

@@ -142,18 +142,17 @@ TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
 TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
 {
 	struct test_env *env = &self->env;
-	int fail, nth, left, ret, failed = 0;
+	int nth, left, ret, failed = 0;
 
-	fail = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (fail < 0)
-		SKIP(return, "needs a kernel with fault injection");
+	if (env_open_fail_nth(env))
+		SKIP(return, "%s", env->lacks);
 	fail_anything("0");
 	for (nth = 1, left = 0; !left; nth++) {
 		ASSERT_LT(nth, 1000);
 		ASSERT_EQ(0, map_pages(env, 0, PAGES));
-		ASSERT_EQ(nth, fail_nth(fail, nth));
+		ASSERT_EQ(nth, fail_nth(env->fail, nth));
 		ret = grow(env->fd, 1, 1);
-		left = fail_nth(fail, 0);
+		left = fail_nth(env->fail, 0);
 		ASSERT_LE(0, left);
 		if (ret) {
 			EXPECT_EQ(0, left);
@@ -170,7 +169,6 @@ TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
 	note("%d of %d allocations that failed were heard", failed, nth - 2);
 	EXPECT_LT(0, failed);
 	fail_anything("1");
-	close(fail);
 }
 
 TEST_HARNESS_MAIN

@@ -37,6 +37,10 @@ int env_setup_memory(struct test_env *env, size_t pages)
 	uintptr_t room;
 
 	memset(env, 0, sizeof(*env));
+	if (geteuid()) {
+		env->lacks = "needs root";
+		return -EPERM;
+	}
 	stay_on_one_cpu(true);
 	env->dev[0] = (struct mdma)MDMA_INIT;
 	env->dev[1] = (struct mdma)MDMA_INIT;
@@ -59,12 +63,16 @@ int env_setup(struct test_env *env, size_t pages)
 	char path[PATH_MAX];
 	int i, ret;
 
-	if (mdma_type(path, sizeof(path)))
-		system("modprobe mdma");
-	mdma_remove_stale();
 	ret = env_setup_memory(env, pages);
 	if (ret)
 		return ret;
+	if (mdma_type(path, sizeof(path)))
+		system("modprobe mdma");
+	if (mdma_type(path, sizeof(path))) {
+		env->lacks = "needs the sample mdma, and QEMU's edu behind an IOMMU";
+		return -ENODEV;
+	}
+	mdma_remove_stale();
 	for (i = 0; i < 2; i++) {
 		ret = mdma_create(&env->dev[i]);
 		if (!ret)
