@@ -4,9 +4,9 @@
  *
  * Prints a line for each measurement, its fields separated by tabs:
  *
- *	row  what  who  folio  layout  instructions-per-page  [key=value]...
+ *	row  what  consumer  folio  layout  instructions-per-page  [key=value]...
  *
- * Documentation/mm/memfd_ops-bench.rst says what the rows are. It runs where the
+ * Documentation/mm/memfd_ops-bench.rst describes the rows. It runs where the
  * time stamp counter counts instructions, and nowhere else: a QEMU with
  * -icount shift=0,sleep=off (ACCEL=icount of the lab), on one CPU.
  *
@@ -34,7 +34,7 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* Of what is not changed by being measured, the best of that many rounds is taken. */
+/* Rounds of a measurement that can be repeated: the best one counts. */
 #define ROUNDS		3
 
 /* ---- The clock ---- */
@@ -66,7 +66,7 @@ static void check_clock(void)
 			least = count;
 	}
 	if (least < 2 * rounds || least > 2 * rounds + 100)
-		give_up("the clock says %llu for %llu instructions: no ACCEL=icount?",
+		give_up("%llu on the clock for %llu instructions: no ACCEL=icount?",
 			least, 2 * rounds);
 	if (sysconf(_SC_NPROCESSORS_ONLN) != 1)
 		give_up("with more than one CPU the clock does not belong to us alone");
@@ -226,12 +226,12 @@ static void punch_bytes(struct memory *m, size_t at, size_t size)
 #define NONE	"%s", ""	/* no further keys */
 
 static void __attribute__((format(printf, 6, 7))) result(int row, const char *what,
-							 const char *who, enum layout layout,
+							 const char *consumer, enum layout layout,
 							 double value, const char *fmt, ...)
 {
 	va_list args;
 
-	printf("%d\t%s\t%s\t%s\t%s\t%.4f", row, what, who, layouts[layout].folio,
+	printf("%d\t%s\t%s\t%s\t%s\t%.4f", row, what, consumer, layouts[layout].folio,
 	       layouts[layout].layout, value);
 	va_start(args, fmt);
 	vprintf(fmt, args);
@@ -251,7 +251,7 @@ static double per_page(__u64 count, size_t size)
 	return (double)count / (size / PAGE);
 }
 
-/* ---- Who maps: ours, and the peers ---- */
+/* ---- The consumers: ours, and the peers ---- */
 
 static char nvme_address[32];
 static struct space space;
@@ -262,7 +262,7 @@ static struct mdma engine = MDMA_INIT;
 #define IOVA		(4 * GIB)
 
 struct peer {
-	const char *who;
+	const char *consumer;
 	bool follows;		/* ours: maps files rather than addresses */
 	enum way way;
 	int (*open)(const struct peer *p);
@@ -345,18 +345,18 @@ static const struct peer *next_peer(const struct peer *p)
 	return NULL;
 }
 
-static const struct peer *find_peer(const char *who)
+static const struct peer *find_peer(const char *consumer)
 {
 	const struct peer *p = peers;
 
-	while (strcmp(p->who, who))
+	while (strcmp(p->consumer, consumer))
 		p++;
 	return p;
 }
 
 static void peer_open(const struct peer *p)
 {
-	need(p->open(p), p->who);
+	need(p->open(p), p->consumer);
 }
 
 static void peer_map(const struct peer *p, struct memory *m, size_t offset, __u64 at,
@@ -365,7 +365,7 @@ static void peer_map(const struct peer *p, struct memory *m, size_t offset, __u6
 	int ret = p->map(m, offset, at, size);
 
 	if (ret)
-		give_up("%s cannot map %zu KiB: %s", p->who, size / KIB, strerror(-ret));
+		give_up("%s cannot map %zu KiB: %s", p->consumer, size / KIB, strerror(-ret));
 }
 
 static void peer_unmap(const struct peer *p, __u64 at, size_t size)
@@ -373,7 +373,7 @@ static void peer_unmap(const struct peer *p, __u64 at, size_t size)
 	__s64 ret = p->unmap(at, size);
 
 	if (ret != (__s64)size)
-		give_up("%s has unmapped %lld of %zu bytes", p->who, ret, size);
+		give_up("%s has unmapped %lld of %zu bytes", p->consumer, ret, size);
 }
 
 /* ---- The floor ---- */
@@ -428,17 +428,17 @@ static void floor_rows(struct memory *m)
 	static const char * const methods[] = { "page", "run", "sg" };
 	struct floor_counts c;
 	__u64 lookup = 0;
-	char who[32];
+	char consumer[32];
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(methods); i++) {
 		c = floor_best(m, methods[i]);
 		keep_least(&lookup, c.lookup);
-		snprintf(who, sizeof(who), "floor-%s", methods[i]);
-		result(1, "map", who, m->layout, per_page(c.lookup + c.map, m->size),
+		snprintf(consumer, sizeof(consumer), "floor-%s", methods[i]);
+		result(1, "map", consumer, m->layout, per_page(c.lookup + c.map, m->size),
 		       "\tlookup=%.4f\tmap=%.4f\tcalls=%lu", per_page(c.lookup, m->size),
 		       per_page(c.map, m->size), c.calls);
-		result(2, "unmap", who, m->layout,
+		result(2, "unmap", consumer, m->layout,
 		       per_page(c.unmap + c.sync + c.release, m->size),
 		       "\tunmap=%.4f\tsync=%llu\trelease=%.4f", per_page(c.unmap, m->size),
 		       c.sync, per_page(c.release, m->size));
@@ -487,8 +487,8 @@ static void rows_map(void)
 		floor_rows(&m);
 		for (p = next_peer(NULL); p; p = next_peer(p)) {
 			cost = map_and_unmap(p, &m, m.size, ROUNDS);
-			result(1, "map", p->who, layout, per_page(cost.map, m.size), NONE);
-			result(2, "unmap", p->who, layout, per_page(cost.unmap, m.size),
+			result(1, "map", p->consumer, layout, per_page(cost.map, m.size), NONE);
+			result(2, "unmap", p->consumer, layout, per_page(cost.unmap, m.size),
 			       NONE);
 		}
 		memory_close(&m);
@@ -501,7 +501,7 @@ static void rows_map(void)
 
 #define PUNCH_FILE	(64 * MIB)
 
-/* Where memory is mapped by address, who punches has it unmapped first. */
+/* Where memory is mapped by address, unmap it before the punch. */
 static __u64 punch_through(const struct peer *p, struct memory *m, size_t step)
 {
 	__u64 start, sum = 0;
@@ -517,7 +517,7 @@ static __u64 punch_through(const struct peer *p, struct memory *m, size_t step)
 	return sum;
 }
 
-/* What is mapped by address can only be unmapped as it was mapped. */
+/* A mapping by address can only be unmapped as it was mapped. */
 static void map_for_punch(const struct peer *p, struct memory *m, size_t step)
 {
 	size_t at;
@@ -528,7 +528,7 @@ static void map_for_punch(const struct peer *p, struct memory *m, size_t step)
 		peer_map(p, m, at, at, step);
 }
 
-static void fill_again(const char *who, struct memory *m, bool by_touch)
+static void fill_again(const char *consumer, struct memory *m, bool by_touch)
 {
 	__u64 start, least = 0;
 	int i;
@@ -544,7 +544,7 @@ static void fill_again(const char *who, struct memory *m, bool by_touch)
 			grow_bytes(m, 0, m->size);
 		keep_least(&least, now() - start);
 	}
-	result(4, by_touch ? "touch" : "fallocate", who, m->layout,
+	result(4, by_touch ? "touch" : "fallocate", consumer, m->layout,
 	       per_page(least, m->size), NONE);
 }
 
@@ -556,7 +556,7 @@ static void punch_and_fill(const struct peer *p,
 			   enum layout layout, size_t step, bool ptes)
 {
 	struct memory m = memory_full(layout, PUNCH_FILE);
-	const char *who = p ? p->who : "none";
+	const char *consumer = p ? p->consumer : "none";
 	__u64 sum;
 
 	if (!ptes)
@@ -566,10 +566,10 @@ static void punch_and_fill(const struct peer *p,
 		map_for_punch(p, &m, step);
 	}
 	sum = punch_through(p, &m, step);
-	result(3, step == MIB ? "punch" : "punch whole folios", who, layout,
+	result(3, step == MIB ? "punch" : "punch whole folios", consumer, layout,
 	       per_page(sum, m.size), "\tptes=%d\tleft=%zu", ptes, allocated(m.fd));
 	if (step == MIB && (!p || p->follows))
-		fill_again(who, &m, ptes);
+		fill_again(consumer, &m, ptes);
 	if (p)
 		p->close();
 	memory_close(&m);
@@ -619,10 +619,10 @@ static void row_sparse(void)
 			if (!p->follows)
 				continue;
 			cost = map_and_unmap(p, &dense, dense.size, ROUNDS).map;
-			result(5, "map dense", p->who, these[i],
+			result(5, "map dense", p->consumer, these[i],
 			       per_page(cost, dense.size), NONE);
 			cost = map_and_unmap(p, &sparse, sparse.size, ROUNDS).map;
-			result(5, "map sparse", p->who, these[i],
+			result(5, "map sparse", p->consumer, these[i],
 			       per_page(cost, dense.size), NONE);
 		}
 		memory_close(&sparse);
@@ -656,9 +656,9 @@ static void measure_consumers(const struct peer *p, struct memory *m, int consum
 		keep_least(&punch, punched - start);
 		keep_least(&grow, now() - punched);
 	}
-	result(6, "punch", p->who, m->layout, per_page(punch, CONSUMER_WINDOW),
+	result(6, "punch", p->consumer, m->layout, per_page(punch, CONSUMER_WINDOW),
 	       "\tconsumers=%d\twindows=%s", consumers, same ? "same" : "disjoint");
-	result(6, "fallocate", p->who, m->layout, per_page(grow, CONSUMER_WINDOW),
+	result(6, "fallocate", p->consumer, m->layout, per_page(grow, CONSUMER_WINDOW),
 	       "\tconsumers=%d\twindows=%s", consumers, same ? "same" : "disjoint");
 }
 
@@ -714,9 +714,9 @@ static void peer_sizes(const struct peer *p, struct memory *m)
 
 	for (size = SMALLEST; ; size = size * 4 < m->size ? size * 4 : m->size) {
 		cost = map_and_unmap(p, m, size, 2);
-		result(7, "map", p->who, m->layout, per_page(cost.map, size),
+		result(7, "map", p->consumer, m->layout, per_page(cost.map, size),
 		       "\tmib=%zu", size / MIB);
-		result(7, "unmap", p->who, m->layout, per_page(cost.unmap, size),
+		result(7, "unmap", p->consumer, m->layout, per_page(cost.unmap, size),
 		       "\tmib=%zu", size / MIB);
 		if (size == m->size)
 			break;
@@ -883,7 +883,7 @@ static __u64 guest_punch(int fd)
 }
 
 /* What a touch costs that does not fault is not the fault's. */
-static void guest_rows(const char *who, enum layout layout, int memfd)
+static void guest_rows(const char *consumer, enum layout layout, int memfd)
 {
 	__u64 first, there, again;
 	struct vmm vm;
@@ -893,11 +893,11 @@ static void guest_rows(const char *who, enum layout layout, int memfd)
 	guest_forget(&vm);
 	again = guest_touch(&vm);
 	there = guest_touch(&vm);
-	result(9, "fault, new page", who, layout, per_page(first - there, GUEST_SIZE),
+	result(9, "fault, new page", consumer, layout, per_page(first - there, GUEST_SIZE),
 	       NONE);
-	result(9, "fault, old page", who, layout, per_page(again - there, GUEST_SIZE),
+	result(9, "fault, old page", consumer, layout, per_page(again - there, GUEST_SIZE),
 	       NONE);
-	result(9, "punch", who, layout, per_page(guest_punch(fd), GUEST_HOLES * HUGE),
+	result(9, "punch", consumer, layout, per_page(guest_punch(fd), GUEST_HOLES * HUGE),
 	       NONE);
 	if (fd != memfd)
 		close(fd);
@@ -945,7 +945,7 @@ static void held_row(const struct peer *p, struct memory *m, size_t step,
 		peer_map(p, m, at, at, step);
 	held = before - free_bytes();
 	p->close();
-	printf("10\t%s\t%s\t%s\t%s\t-\tbytes=%.2f\n", what, p->who,
+	printf("10\t%s\t%s\t%s\t%s\t-\tbytes=%.2f\n", what, p->consumer,
 	       layouts[m->layout].folio, layouts[m->layout].layout,
 	       (double)held / (count > 1 ? count : m->size / PAGE));
 }

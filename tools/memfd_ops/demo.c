@@ -60,8 +60,8 @@ static struct device *const a = &devices[0], *const b = &devices[1];
 static struct vmm vm = VMM_INIT;
 
 /*
- * The guest has two processors. One does what the story says, and waits where it
- * was stopped; the other one is asked what the guest can reach.
+ * The guest has two processors. One runs the steps of the story, and waits where a hole
+ * has stopped it; the other one finds out which pages the guest can reach.
  */
 static struct vmm_vcpu *const guest = &vm.vcpu[0], *const scout = &vm.vcpu[1];
 
@@ -131,7 +131,7 @@ static void device_strip(struct device *dev, char *strip)
 	int i;
 
 	need(mdma_present(&dev->mdma, dev->iova, dev->pages, present),
-	     "ask what is present");
+	     "query the present pages");
 	memset(strip, ' ', PAGES);
 	for (i = 0; i < dev->pages; i++)
 		strip[dev->first + i] = present[i] ? '#' : '.';
@@ -156,9 +156,9 @@ static bool stopped_at(struct vmm_vcpu *vcpu, __u32 addr)
 }
 
 /*
- * What the guest can reach, as device_strip() says it of a device. KVM maps a page
- * when the guest touches it, so we have the guest read them all; holes stop it,
- * and stay holes.
+ * The pages that the guest can reach, drawn as device_strip() draws those of a device.
+ * KVM maps a page when the guest touches it, so we have the guest read them all; holes
+ * stop it, and stay holes.
  */
 static void guest_strip(char *strip)
 {
@@ -214,7 +214,7 @@ static bool draw_reach(const char *name, const char *reach, const char *have)
 	return same;
 }
 
-/* Does the file's size on tmpfs agree with what was drawn? */
+/* Does the file's size on tmpfs agree with the drawing? */
 static void check_blocks(const char *have)
 {
 	int pages = 0, i;
@@ -300,7 +300,7 @@ static void copy_zeros(struct device *dev, int from, int to)
 		zeros &= !page(to)[i];
 	check(status == VFIO_MDMA_STATUS_DONE && zeros,
 	      "%s copies page %d to page %d: %s, it reads %s", dev->name, from, to,
-	      status_name(status), zeros ? "zeros" : "what is not zeros");
+	      status_name(status), zeros ? "zeros" : "other bytes");
 }
 
 /*

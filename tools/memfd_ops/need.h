@@ -25,7 +25,7 @@ give_up(const char *fmt, ...)
 	exit(1);
 }
 
-/* A negative errno says what went wrong; gives back anything else. */
+/* Give up if @ret is a negative errno; otherwise return it. */
 static inline long need(long ret, const char *what)
 {
 	if (ret < 0)

@@ -440,7 +440,7 @@ static void ring(int n, int which, __u32 value)
 {
 	int stride = 4 << (reg_read(REG_CAP + 4) & 0xf);
 
-	/* What is in memory for the controller is there first. */
+	/* The entries in memory must be visible to the controller first. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	reg_write(REG_DOORBELL + (2 * n + which) * stride, value);
 }
@@ -517,7 +517,7 @@ static const char *status_text(int status)
 
 static void wait_ready(__u32 ready)
 {
-	/* CAP.TO says how long it may take, in units of 500 ms. */
+	/* CAP.TO is the longest time, in units of 500 ms. */
 	double deadline = now_ms() + 1e4 + 500 * (reg_read(REG_CAP) >> 24);
 
 	while ((reg_read(REG_CSTS) & CSTS_READY) != ready) {
@@ -744,12 +744,12 @@ static void dma_into_hole(struct window *w, size_t at)
 	faults = faults_since(faults);
 	w->blocked = faults;
 
-	/* What the device says is up to the device; so is whether it survives. */
+	/* The status is up to the device; so is whether it survives. */
 	if (w->follows)
-		printf("  --    the controller reads a block into the hole, and says: %s\n",
+		printf("  --    the controller reads a block into the hole: status %s\n",
 		       status_text(status));
 	else
-		check(!status, "the controller reads a block into the hole, and says: %s",
+		check(!status, "the controller reads a block into the hole: status %s",
 		      status_text(status));
 	if (w->follows && !status)
 		printf("        (QEMU's drops what the IOMMU blocks, without a word)\n");
@@ -763,7 +763,7 @@ static void dma_into_hole(struct window *w, size_t at)
 	check(!has_page(w, at), "the file has no page there");
 }
 
-/* What is in the window at @at for the controller, by way of the disk. */
+/* The controller's view of the window at @at, by way of the disk. */
 static const char *controllers_view(struct window *w, size_t at)
 {
 	int status;
@@ -777,7 +777,7 @@ static const char *controllers_view(struct window *w, size_t at)
 	return page(PAGE_TARGET);
 }
 
-/* The page comes back to the file. Who has what the controller wrote? */
+/* The page comes back to the file. Where are the bytes that the controller wrote? */
 static void refill(struct window *w, size_t at)
 {
 	const char *view;
@@ -847,7 +847,7 @@ static void row(const char *what, const char *unit, double a, double b)
 	row_text(what, cell[0], cell[1]);
 }
 
-/* What was freed or used by others meanwhile is much less than 1 MiB. */
+/* Other processes free or use much less than 1 MiB meanwhile. */
 static double mib(long kib)
 {
 	return (kib + 512) / 1024;

@@ -66,7 +66,7 @@ long mem_free_kib(void)
 	long sum = 0, pages;
 	FILE *file;
 
-	/* What is freed by RCU is freed later. Then, have counters added up. */
+	/* RCU frees memory later. Then have the kernel add up its counters. */
 	usleep(100000);
 	write_file("/proc/sys/vm/stat_refresh", "1");
 	file = fopen("/proc/zoneinfo", "re");

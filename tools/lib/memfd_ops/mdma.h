@@ -60,9 +60,9 @@ void mdma_remove_stale(void);
 void mdma_close(struct mdma *m);
 
 /*
- * By group: put the instance's group into a container, and ask the group for
- * the device. A VFIO container insists on an IOMMU type, although nothing of
- * this device is ever mapped through the container.
+ * By group: put the instance's group into a container, and get the device from the
+ * group. A VFIO container insists on an IOMMU type, although this device has no mapping
+ * through the container.
  */
 int mdma_open_group(struct mdma *m);
 
@@ -80,7 +80,7 @@ __s64 mdma_unmap(struct mdma *m, __u64 iova, __u64 size);
 
 __s64 mdma_unmap_all(struct mdma *m);
 
-/* What is mapped (or present, with the flag) from @iova on; fills @q. */
+/* Fill @q with the first mapping from @iova on; or, with the flag, with the pages present. */
 int mdma_query(struct mdma *m, __u64 iova, __u32 flags, struct vfio_mdma_query *q);
 
 /* Of @count pages from @iova on, which ones the device can reach: their number. */
@@ -106,8 +106,8 @@ int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len);
 long mdma_iommu_faults(void);
 
 /*
- * Have faults been reported since there were @before? The interrupt may come on
- * another CPU, after the end of the DMA has been seen on this one. True where they
+ * Has the IOMMU reported faults since there were @before? The interrupt may come on
+ * another CPU, after this one has seen the end of the DMA. True where the IOMMU's faults
  * are not counted.
  */
 bool mdma_iommu_faulted(long before);

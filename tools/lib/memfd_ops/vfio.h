@@ -52,7 +52,7 @@ struct type1_map {
 int ioas_alloc(struct space *s, __u32 *id);
 int space_open(struct space *s, enum way way);
 
-/* To an IOAS or a page table; where it is attached to another one, in place of it. */
+/* Attach to an IOAS or a page table; replaces the former one. */
 int vdev_attach(struct vdev *d, __u32 id);
 
 int vdev_detach(struct vdev *d);
@@ -66,10 +66,10 @@ int space_destroy(struct space *s, __u32 id);
 
 int vdev_open_group(struct vdev *d);
 
-/* Its group into the container: what is mapped there is the device's then. */
+/* Put its group into the container: the device has the container's mappings then. */
 int vdev_join(struct space *s, struct vdev *d);
 
-/* The device itself; by iommufd this is what attaches it. */
+/* Get the device itself; with iommufd, this attaches it. */
 int vdev_get(struct vdev *d);
 
 int vdev_open(struct space *s, struct vdev *d);
@@ -82,7 +82,7 @@ struct iommu_ioas_map_file ioas_request(struct space *s, int fd, __u64 offset,
 int space_map(struct space *s, int fd, __u64 offset, __u64 iova,
 	      __u64 size, __u32 prot);
 
-/* By address, as everybody else does. */
+/* By address, which pins the memory. */
 int space_map_address(struct space *s, void *addr, __u64 iova, __u64 size);
 
 __s64 type1_unmap(int fd, __u32 flags, __u64 iova, __u64 size);
@@ -95,7 +95,7 @@ __s64 space_unmap_all(struct space *s);
 /* Of a type1 container */
 int space_track_dirty(struct space *s, __u32 flags);
 
-/* Which of @pages pages, 64 at most, it says to be dirty */
+/* Which of @pages pages, 64 at most, the container reports as dirty */
 int space_dirty_pages(struct space *s, __u64 iova, size_t pages, __u64 *bits);
 
 #endif /* MEMFD_OPS_VFIO_H */

@@ -218,7 +218,7 @@ TEST_F_TIMEOUT(engine, lengths, 300)
 		{ 0, 20 * PAGE, 4096 },
 		{ 1, 20 * PAGE, 4097 },
 		{ PAGE - 5, 21 * PAGE - 3, 10 },
-		/* one beside the other */
+		/* adjacent pages */
 		{ 64, 0, 64 },
 		{ 0, 20 * PAGE, m->info.max_copy },
 	};
@@ -353,7 +353,7 @@ TEST_F_TIMEOUT(engine, eventfd, 60)
 	close(fd);
 }
 
-/* The device says so, and so does the IOMMU. */
+/* The device reports a fault, and so does the IOMMU. */
 static void copy_faults(struct __test_metadata *_metadata, struct mdma *m, __u64 from,
 			__u64 to, size_t len)
 {
@@ -540,7 +540,7 @@ TEST_F_TIMEOUT(engine, reset, 120)
 	EXPECT_EQ(1, get(m, VFIO_MDMA_REG_DONE));
 }
 
-/* Closed in the middle of a copy; the next one who opens it finds it as new. */
+/* Closed in the middle of a copy; the next open finds it as new. */
 TEST_F_TIMEOUT(engine, close_meanwhile, 120)
 {
 	struct mdma *m = &self->env.dev[0];

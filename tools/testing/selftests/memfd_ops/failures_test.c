@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Whatever is asked of a file that two devices follow, and of the devices: each
- * allocation on the way fails once. A call then succeeds all the same or says
- * ENOMEM, the devices have what the file has, and the call works the next time.
- * What takes pages away never fails for want of memory.
+ * Fail each allocation once, of every call on a file that two devices follow and on
+ * the devices. The call then succeeds, or fails with ENOMEM; the devices have the pages
+ * that the file has, and the call works the next time. A call that removes pages never
+ * fails without memory.
  */
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
@@ -124,7 +124,7 @@ static long held(struct followed *f)
 	       reachable(m + 1, f->iova[1] + 8 * PAGE, 32);
 }
 
-/* A file of four pages, and nobody who follows it */
+/* A file of four pages, without consumers */
 static int begin(struct followed *f)
 {
 	struct test_env *env = &f->env;
@@ -198,8 +198,8 @@ static int with_other(struct followed *f)
 }
 
 /*
- * Is there an instance? How many more there could be says nothing: where mdev has no
- * memory for one it counts it all the same.
+ * Is there an instance? The number of those that are still available is no evidence:
+ * when mdev has no memory for an instance, it counts it all the same.
  */
 static bool other_is(bool there)
 {
@@ -254,7 +254,7 @@ static int huge_mapped(struct followed *f)
 }
 
 /*
- * What is asked; each returns 0 or an errno
+ * The calls; each returns 0 or a negative errno
  */
 
 static int by_fallocate(struct followed *f)
@@ -397,7 +397,7 @@ static int by_infos(struct followed *f)
 	       0 : -EPROTO;
 }
 
-/* The list of who follows what */
+/* The list of consumers */
 static int by_list(struct followed *f)
 {
 	char *text = (char *)f->buf;
@@ -442,7 +442,7 @@ static int by_open_cdev(struct followed *f)
  */
 static int sweep(struct __test_metadata *_metadata, struct followed *f,
 		 const char *what, int (*before)(struct followed *f),
-		 int (*act)(struct followed *f), int followers, long pages)
+		 int (*act)(struct followed *f), int consumers, long pages)
 {
 	struct test_env *env = &f->env;
 	int nth, left = 0, ret, failed = 0;
@@ -474,31 +474,31 @@ static int sweep(struct __test_metadata *_metadata, struct followed *f,
 				TH_LOG("%s: again after failure %d: %s", what, nth,
 				       strerror(-ret));
 		}
-		EXPECT_EQ(followers, consumers_of(env->fd));
+		EXPECT_EQ(consumers, consumers_of(env->fd));
 		EXPECT_EQ(held(f), pinned());
 		if (f->fine)
 			EXPECT_TRUE(f->fine(f, ret))
 				TH_LOG("%s: after failure %d", what, nth);
 		EXPECT_EQ(pages, reachable(&env->dev[0], f->iova[0], PAGES))
 			TH_LOG("%s: failure %d", what, nth);
-		if (followers == 2)
+		if (consumers == 2)
 			EXPECT_EQ(0, differ(f))
 				TH_LOG("%s: failure %d", what, nth);
 	}
-	note("%s: %d of %d allocations that failed were heard", what, failed, nth - 2);
+	note("%s: %d of %d failed allocations made the call fail", what, failed, nth - 2);
 	return failed;
 }
 
-#define SWEEP(before, act, followers, pages) \
-	sweep(_metadata, &self->f, #act, before, act, followers, pages)
+#define SWEEP(before, act, consumers, pages) \
+	sweep(_metadata, &self->f, #act, before, act, consumers, pages)
 
-/* The same, and @then holds after a failure as well as after a success. */
-#define SWEEP_AND(before, act, followers, pages, then)			\
+/* The same; @then holds after a failure as well as after a success. */
+#define SWEEP_AND(before, act, consumers, pages, then)			\
 	({								\
 		int __failed;						\
 									\
 		self->f.fine = then;					\
-		__failed = SWEEP(before, act, followers, pages);	\
+		__failed = SWEEP(before, act, consumers, pages);	\
 		self->f.fine = NULL;					\
 		__failed;						\
 	})
@@ -530,8 +530,8 @@ TEST_F_TIMEOUT(failures, what_maps, 240)
 }
 
 /*
- * At the first look of a device, what is in memory that must stay movable moves. If
- * there is no page for it to go to, that is tried again.
+ * When a device first maps them, pages leave memory that must stay movable. If there
+ * is no page to move to, the kernel tries that again.
  */
 TEST_F_TIMEOUT(failures, what_moves, 240)
 {
@@ -583,7 +583,7 @@ TEST_F_TIMEOUT(failures, seal, 120)
 
 	for (nth = 1; !left; nth++) {
 		ASSERT_LT(nth, 1000);
-		/* a seal is for ever */
+		/* a seal cannot be removed */
 		fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, ftruncate(fd, size));
@@ -622,8 +622,8 @@ static int by_swap_in_fault(struct followed *f)
 }
 
 /*
- * Only behind the end of the file a device has no page while that is in swap. When
- * the file has grown, who reads the page brings it back for the device, too.
+ * A page in swap is missing in the device only past the end of the file. Once the file
+ * has grown, a read brings the page back for the device, too.
  */
 static int behind_in_swap(struct followed *f)
 {
@@ -680,12 +680,12 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 			EXPECT_EQ(1, allocated(env->fd));
 			EXPECT_TRUE(all(at(env, 10), PAGE, 0));
 		}
-		note("%d of %d allocations that failed were heard", failed, nth - 2);
+		note("%d of %d failed allocations made the call fail", failed, nth - 2);
 		EXPECT_LT(0, failed);
 	}
 }
 
-/* The folio cannot be split then: it stays, zeroed, until the next who tries. */
+/* Without memory the folio cannot be split: it stays, zeroed, until the next attempt. */
 TEST_F_TIMEOUT(failures, hole_in_a_huge_page, 240)
 {
 	struct followed *f = &self->f;

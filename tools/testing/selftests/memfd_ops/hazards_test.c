@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "lib/iova_table.h"
+#include "lib/sigbus.h"
 #include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
@@ -53,8 +54,8 @@ TEST_F_TIMEOUT(hazards, swap_out, 120)
 }
 
 /*
- * What a device writes, no CPU fault tells of. A page that was only read so far
- * is clean, and memory can be had by forgetting it: not after the device.
+ * No CPU fault marks a page dirty that only a device writes. Reclaim drops clean pages,
+ * such as one that was only read so far: it must not drop this one.
  */
 TEST_F_TIMEOUT(hazards, dirtied_by_the_device, 120)
 {
@@ -329,31 +330,6 @@ TEST_F_TIMEOUT(hazards, shrinker_of_huge_tails, 120)
 	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
 
-static sigjmp_buf on_bus_error;
-
-static void bus_error(int sig)
-{
-	siglongjmp(on_bus_error, 1);
-}
-
-static bool readable(const volatile unsigned char *addr)
-{
-	bool fine = false;
-
-	if (!sigsetjmp(on_bus_error, 1)) {
-		(void)*addr;
-		fine = true;
-	}
-	return fine;
-}
-
-/* Let the page's memory fail. Who has it mapped is told by SIGBUS. */
-static int poison(unsigned char *addr)
-{
-	return sigsetjmp(on_bus_error, 1) ||
-	       !madvise(addr, PAGE, MADV_HWPOISON) ? 0 : -errno;
-}
-
 /* The device must lose that page, and only that. */
 static void memory_failure(struct __test_metadata *_metadata, struct test_env *env,
 			   bool huge)
@@ -364,7 +340,6 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 	__u64 pfn;
 	size_t j;
 
-	signal(SIGBUS, bus_error);
 	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
 	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
 	for (j = 0; j < PAGES; j++)
@@ -382,15 +357,15 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 0, bad, 64));
 
 	/* what used to be there does not come back, to nobody */
-	EXPECT_FALSE(readable(at(env, bad)));
+	EXPECT_TRUE(read_is_refused(at(env, bad)));
 	EXPECT_EQ(-1, pread(env->fd, &byte, 1, bad * PAGE));
 	EXPECT_EQ(EIO, errno);
 	EXPECT_EQ(0, env_reachable(env, 0, bad, 1));
-	EXPECT_TRUE(readable(at(env, bad - 1)));
+	EXPECT_FALSE(read_is_refused(at(env, bad - 1)));
 	EXPECT_TRUE(filled(at(env, bad - 1), bad - 1));
 	EXPECT_TRUE(filled(at(env, bad + 2), bad + 2));
 
-	/* nor to who maps it now */
+	/* nor for a device that maps it now */
 	ASSERT_EQ(0, env_map(env, 1, 0, PAGES));
 	EXPECT_EQ(0, env_reachable(env, 1, bad, 1));
 	EXPECT_EQ(PAGES - 1, env_reachable(env, 1, 0, PAGES));
@@ -491,7 +466,7 @@ TEST_F_TIMEOUT(hazards, seals_and_holes, 60)
 	ASSERT_EQ(0, env_map(env, 0, 0, 16));
 	EXPECT_EQ(-1, fcntl(env->fd, F_ADD_SEALS, F_SEAL_WRITE));
 	EXPECT_EQ(EBUSY, errno);
-	/* this one lets those go on who could write before */
+	/* this seal lets existing writers go on */
 	EXPECT_EQ(0, fcntl(env->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
 	EXPECT_EQ(-EPERM, mdma_map(m, env->fd, 0, iova_of(m, 32), PAGE, MDMA_RW));
 	EXPECT_EQ(16 * PAGE, mdma_unmap_all(m));
@@ -541,8 +516,8 @@ static int resize(struct test_env *env, size_t pages)
 }
 
 /*
- * Seals against growing and shrinking are heard before any consumer is: of what is
- * refused, there is no trace in what is counted for it.
+ * shmem checks the seals against growing and shrinking before it calls any consumer:
+ * a refused call leaves no trace in the counts of its calls.
  */
 TEST_F_TIMEOUT(hazards, size_seals, 60)
 {

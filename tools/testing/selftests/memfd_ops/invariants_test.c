@@ -192,7 +192,7 @@ static void cleared(struct __test_metadata *_metadata, struct test_env *env,
 		memset(at(env, 0), 0xff, PAGE);
 		EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, from[i], 0, PAGE));
 		EXPECT_TRUE(all(at(env, 0), PAGE, 0))
-			TH_LOG("page %zu shows what was in memory", from[i]);
+			TH_LOG("page %zu shows the old bytes of its memory", from[i]);
 	}
 	EXPECT_TRUE(all(at(env, first), pages * PAGE, 0));
 }
@@ -434,7 +434,7 @@ TEST_F_TIMEOUT(invariants, i5_veto_heard, 240)
 			if (left)
 				break;
 		}
-		note("way %d: %d of %d allocations that failed were heard", way,
+		note("way %d: %d of %d failed allocations made the call fail", way,
 		     failed, nth - 1);
 		EXPECT_LT(0, failed);
 	}

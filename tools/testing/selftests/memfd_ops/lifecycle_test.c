@@ -104,7 +104,7 @@ TEST_F_TIMEOUT(lifecycle, as_many_as_there_are, 120)
 	works(_metadata, env);
 }
 
-/* Both ways of opening exclude each other, and what is open is not opened. */
+/* Both ways of opening exclude each other, and an open instance cannot be opened again. */
 TEST_F_TIMEOUT(lifecycle, opened_once, 60)
 {
 	struct test_env *env = &self->env;

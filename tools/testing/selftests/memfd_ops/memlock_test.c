@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a device holds counts against RLIMIT_MEMLOCK of who mapped it: by the pages
- * that it has, not by the size of the window, and no longer than it has them.
+ * The pages that a device pins count against RLIMIT_MEMLOCK of the process that mapped
+ * them: by their number, not by the size of the window, and only while it pins them.
  */
 #include "lib/rights.h"
+#include "lib/sigbus.h"
 #include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
@@ -68,7 +69,7 @@ TEST_F_TIMEOUT(memlock, refuses_to_map, 60)
 	EXPECT_EQ(LIMIT, pinned());
 }
 
-/* A page too many: who brings it is refused, and the file does not have it. */
+/* A page too many: the call that adds it fails, and the file does not have it. */
 TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 {
 	struct test_env *env = &self->env;
@@ -79,7 +80,7 @@ TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 	child = fork();
 	ASSERT_LE(0, child);
 	if (!child) {
-		/* the limit is this one's, whoever brings the page */
+		/* this process's limit counts, whichever process adds the page */
 		if (limit_as_user(LIMIT) || env_map(env, 0, 0, PAGES))
 			_exit(1);
 		if (pinned() != LIMIT)
@@ -105,7 +106,7 @@ TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 	EXPECT_EQ(-EDQUOT, grow(env->fd, 3, 1));
 }
 
-/* A hole in a huge page: what is left comes back, limit or not. */
+/* A hole in a huge page: its other pages come back, limit or not. */
 TEST_F_TIMEOUT(memlock, neighbours_come_back, 60)
 {
 	struct test_env *env = &self->env;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Mapping memfds for the device: what is refused, and how; what windows may
- * look like; what it costs.
+ * Mapping memfds for the device: which requests fail, and how; which windows are
+ * possible; how much memory they take.
  */
 #include "lib/iova_table.h"
 #include "lib/test_env.h"
@@ -177,7 +177,7 @@ TEST_F_TIMEOUT(mirror, overlaps_refused, 60)
 		EXPECT_EQ(8, env_reachable(env, 0, 0, PAGES));
 		EXPECT_EQ(1, consumers_of(env->fd));
 	}
-	/* beside it there is room */
+	/* the IOVAs next to it are free */
 	EXPECT_EQ(0, env_map(env, 0, 15, 1));
 	EXPECT_EQ(0, env_map(env, 0, 24, 1));
 	EXPECT_EQ(10, env_reachable(env, 0, 0, PAGES));
@@ -254,7 +254,7 @@ TEST_F_TIMEOUT(mirror, files, 60)
 	EXPECT_TRUE(nothing_mapped(env, 0));
 }
 
-/* The device may do what the mapping says, and nothing else. */
+/* The device has the access that the mapping grants, and no other. */
 TEST_F_TIMEOUT(mirror, protection, 120)
 {
 	struct mdma *m = &self->env.dev[0];
@@ -401,7 +401,7 @@ TEST_F_TIMEOUT(mirror, past_the_end, 60)
 	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 	ASSERT_EQ(0, grow(env->fd, 4, PAGES - 4));
 	EXPECT_EQ(PAGES - 3, env_reachable(env, 0, 0, PAGES));
-	/* the end is within a page: that stays, and what was behind is zero */
+	/* the end is within a page: that page stays, and its rest is zero */
 	memset(at(env, 5), 0xcc, PAGE);
 	ASSERT_EQ(0, ftruncate(env->fd, 5 * PAGE + 1));
 	EXPECT_EQ(3, env_reachable(env, 0, 0, PAGES));
@@ -544,7 +544,7 @@ TEST_F_TIMEOUT(mirror, sparse_is_cheap, 180)
 	for (i = 0; i < 16; i++)
 		ASSERT_EQ(0, fallocate(fd[1], 0, i * (tera / 16) + chunk * i, chunk));
 
-	/* tables, at IOVAs that have none yet; and what is set up on first use */
+	/* page tables, at IOVAs that have none yet, and everything that the first use sets up */
 	dense_table = table_pages();
 	ASSERT_LE(0, dense_table);
 	ASSERT_EQ(0, mdma_map(m, fd[0], 0, start + tera, dense, MDMA_RW));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a process may map is what the descriptors that it holds allow, whoever made
- * them, whatever it was or becomes; and what it may hold is its own limit.
+ * A process may map as much as its descriptors allow, no matter which process opened
+ * them, and which rights it had before; and it may pin as much as its own limit allows.
  */
 #include <sched.h>
 #include <signal.h>
@@ -42,7 +42,7 @@ static int map_flags(struct test_env *env, int fd, __u32 flags)
 	return ret;
 }
 
-/* An ordinary user who is handed a device and a descriptor has these, no more. */
+/* An ordinary user that receives a device and a descriptor has these, and no more. */
 TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 {
 	struct test_env *env = &self->env;
@@ -55,7 +55,7 @@ TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 	ASSERT_LE(0, ro);
 	ASSERT_LE(0, wo);
 	ASSERT_LE(0, path);
-	/* who may not open it again either */
+	/* this one cannot be opened again either */
 	ASSERT_EQ(0, fchmod(env->fd, 0600));
 
 	if (in_child(&status)) {
@@ -91,7 +91,7 @@ TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 	close(path);
 }
 
-/* To be root in a user namespace of one's own lifts no limit. */
+/* Root in a user namespace of its own has the same limit. */
 TEST_F_TIMEOUT(rights, user_namespace, 60)
 {
 	struct test_env *env = &self->env;
@@ -116,8 +116,8 @@ TEST_F_TIMEOUT(rights, user_namespace, 60)
 }
 
 /*
- * What holds for a mapping is what held for who asked, when it did: another's
- * privilege, or one that comes or goes later, makes no difference.
+ * The privileges of the process that maps decide, as they are at that time. Another
+ * process's privilege, or one that comes or goes later, makes no difference.
  */
 TEST_F_TIMEOUT(rights, privilege_comes_and_goes, 60)
 {
@@ -149,7 +149,7 @@ TEST_F_TIMEOUT(rights, privilege_comes_and_goes, 60)
 	EXPECT_EQ(LIMIT + 1, env_reachable(env, 0, 0, PAGES));
 }
 
-/* Whose file it was does not matter; who maps it pays. */
+/* The process that maps the file is charged, whichever process created it. */
 TEST_F_TIMEOUT(rights, creator_is_gone, 60)
 {
 	struct test_env *env = &self->env;
@@ -205,8 +205,8 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
 }
 
 /*
- * Killed, with the only descriptors of the device: what was charged to its memory,
- * which lives on in another process, is given back.
+ * A process is killed, with the only descriptors of the device: its memory, which lives
+ * on in another process, is no longer charged.
  */
 TEST_F_TIMEOUT(rights, killed, 60)
 {

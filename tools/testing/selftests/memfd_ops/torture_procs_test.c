@@ -4,21 +4,21 @@
  * devices of its own; and a supervisor that kills them in the middle of it, takes
  * the devices from under them, and has the memory compacted and swapped.
  *
- * How it is known what must be seen:
+ * How a process knows which bytes a device must meet:
  *
  * - All processes share a model of the files: for each page whether the file has
- *   it, and what is in it. A part of each file is one worker's: nobody else brings
- *   pages there or takes them. But everybody's devices have windows anywhere.
- * - Who changes a page says so in the model, before and after. Who looks at one
- *   through a device reads the model before and after; if nothing has changed, what
- *   the device met must be exactly that: the page's bytes, or that it is blocked.
- * - What a worker was at when it was killed can be told by the model. Each byte must
- *   be what it was before or what it was to become.
- * - Windows are entered in the model when they are mapped. Now and then all stands
- *   still. Then page by page the IOMMU's own tables, as debugfs shows them, must
- *   lead to the page frames of the file, as pagemap shows them, and nowhere else;
- *   what devices read must be what is in the files; and consumers and pinned memory
- *   must be as many as there are windows and pages in them.
+ *   it, and its content. One worker owns each part of a file: no other adds or removes
+ *   pages there. But the devices of all workers have windows anywhere.
+ * - A worker marks a page in the model before and after it changes the page. To look
+ *   at a page through a device, it reads the model before and after. If the model has
+ *   not changed, the device must meet exactly that: the page's bytes, or a fault.
+ * - The model shows what a killed worker was changing. Each byte there must have its
+ *   old value or its new one.
+ * - The model has the windows that are mapped. Now and then all workers stand still.
+ *   Then page by page the IOMMU's own tables, as debugfs shows them, must lead to the
+ *   page frames of the file, as pagemap shows them, and nowhere else; devices must read
+ *   the bytes of the files; and there must be as many consumers and pinned pages as
+ *   there are windows, and pages in them.
  *
  * With WITH_KVM, guests are among the devices: that is kvm_torture_procs_test.
  */
@@ -64,7 +64,7 @@ static int find_devices(struct supervisor *s)
 
 /*
  * How many of the machine's pages are of files in memory, or were and are held by
- * somebody after that? -1 if that cannot be told.
+ * a reference after that? -1 if the kernel does not show it.
  */
 static long pages_of_files(void)
 {
@@ -75,7 +75,7 @@ static long pages_of_files(void)
 
 	if (fd < 0)
 		return -1;
-	/* what was freed last may wait in a list of its CPU */
+	/* the pages freed last may wait in a list of their CPU */
 	write_file("/proc/sys/vm/drop_caches", "1");
 	/* the model is in memory that others share, too, and may be in swap */
 	madvise(model, sizeof(*model), MADV_POPULATE_READ);
@@ -88,9 +88,9 @@ static long pages_of_files(void)
 }
 
 /*
- * Have a file followed, and no more. The kernel then goes on looking for followers
- * for 10 s: it does not patch its code while the workers begin, see
- * env_keep_followed(). That one keeps a device, which here must not be.
+ * Add a consumer to a file, and remove it. The kernel disables its static key 10 s
+ * later: it does not patch its code while the workers begin, see env_keep_followed(),
+ * which keeps a device, and here must not.
  */
 static int follow_once(void)
 {
@@ -197,7 +197,7 @@ FIXTURE_SETUP(torture_procs)
 	file_size = WORKERS * region_pages;
 	ASSERT_EQ(0, read_line(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
 			       sizeof(self->s.khugepaged_sleep)));
-	/* it looks once more now, while there is nothing to be seen */
+	/* this has khugepaged scan once more now, while the files are empty */
 	ASSERT_EQ(0, write_file(KHUGEPAGED_SLEEP, "3600000"));
 	ASSERT_EQ(0, cgroup_enter());
 	ASSERT_EQ(0, huge ? env_thp(&self->s.env, "force") : env_swap(&self->s.env));
@@ -242,7 +242,7 @@ TEST_F_TIMEOUT(torture_procs, all, 300)
 	for (i = 0; i < WORKERS; i++)
 		command(s, i, QUIT);
 	for (i = 0; i < WORKERS; i++)
-		EXPECT_EQ(0, reap(s->lives[i].pid, "a worker that was told to quit"));
+		EXPECT_EQ(0, reap(s->lives[i].pid, "a worker that got QUIT"));
 	for (i = 0; i < FILES; i++)
 		EXPECT_EQ(0, consumers_of(files[i].fd));
 	report(_metadata, s);

@@ -4,11 +4,11 @@
  * After each hole no translation may be left in it; now and then, and at the
  * end, all stands still, and the devices must reach what the file has.
  *
- * In the first test, regions of the file have a lock each, held from before pages of a region
- * come or go until what was to be seen of that has been looked at. The devices
- * have a few slots to map a window at, each with a lock likewise. In the last,
- * there are no locks: in each round a few things are done to the same pages at
- * the same time, and when all are done devices and file must agree.
+ * In the first two tests, each region of the file has a lock. A thread holds it from
+ * before it adds or removes pages until it has checked the devices. The devices have a
+ * few slots to map a window at, each with a lock likewise. The last test has no locks: in
+ * each round, threads change the same pages at the same time, and at the end of the
+ * round devices and file must agree.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -350,7 +350,7 @@ static void torture(struct __test_metadata *_metadata, struct test_env *env, boo
 	t->region = env->pages / REGIONS;
 	t->seed = test_seed();
 
-	/* who waits for all to stand still must get it */
+	/* the thread that waits for all others to stand still must get the lock */
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr,
 				      PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Emulated devices where a memfd is followed: VFIO reads, writes and pins memory for them,
- * refuses that there, as Documentation/userspace-api/vfio-memfd.rst says, and allows it
- * beside it. With the emulated device alone, and with a real one that has the same
- * mappings.
+ * Emulated devices, for which VFIO reads, writes and pins memory. VFIO refuses that in a
+ * range that follows a memfd, see Documentation/userspace-api/vfio-memfd.rst, and allows
+ * it next to that range. With the emulated device alone, and with a real device that has
+ * the same mappings.
  */
 #include "lib/vfio_env.h"
 #include "../kselftest_harness.h"
@@ -17,7 +17,7 @@ enum place {
 	PLACES,
 };
 
-/* Let go of what is pinned. */
+/* Unpin the memory that the device has pinned. */
 static int unpin(struct vdev *pin)
 {
 	return soft_write(pin, PIN, "", 0);
@@ -35,7 +35,7 @@ static unsigned char *memory(struct test_env *env, enum place of, size_t page)
 }
 
 /* Is there a real device with the same mappings? */
-static bool is_beside(struct test_env *env)
+static bool has_real(struct test_env *env)
 {
 	return env->dma.fd >= 0;
 }
@@ -54,7 +54,7 @@ FIXTURE(access)
 FIXTURE_VARIANT(access)
 {
 	enum way way;
-	bool beside;		/* is there a real device? */
+	bool real;		/* is there a real device? */
 };
 
 FIXTURE_VARIANT_ADD(access, type1) { TYPE1, false };
@@ -76,7 +76,7 @@ FIXTURE_SETUP(access)
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, env_add_side(env, PLACES * PAGES, false));
 	ASSERT_EQ(0, vdev_open(s, &env->pin));
-	if (variant->beside)
+	if (variant->real)
 		ASSERT_EQ(0, vdev_open(s, &env->dma));
 	ASSERT_EQ(0, space_map_address(s, memory(env, BEFORE, 0), iova_in(BEFORE, 0), size));
 	ASSERT_EQ(0, space_map(s, env->fd, 0, iova_in(FOLLOWED, 0), size, DMA_RW));
@@ -88,7 +88,7 @@ FIXTURE_TEARDOWN(access)
 	vfio_env_teardown(&self->env);
 }
 
-/* Does the emulated device reach what is mapped by address there, in all ways? */
+/* Does the emulated device reach the memory mapped by address there, in all ways? */
 static bool ordinary(struct test_env *env, enum place of, size_t page, unsigned int seed)
 {
 	const __u64 how[] = { 0, PIN };
@@ -115,7 +115,7 @@ static bool follows(struct test_env *env, size_t page, unsigned int seed)
 	const __u64 where = iova_in(FOLLOWED, page);
 	unsigned char data[PAGE];
 
-	if (!is_beside(env))
+	if (!has_real(env))
 		return !consumers_of(env->fd);
 	if (consumers_of(env->fd) != 1 || punch(env->fd, page, 1) ||
 	    soft_read(&env->dma, where, data, PAGE) != -EFAULT ||
@@ -184,8 +184,8 @@ TEST_F_TIMEOUT(access, ordinary_beside_it, 60)
 }
 
 /*
- * An access that begins where it is allowed, or ends there. Of what was pinned
- * until then nothing stays pinned: unmapping would fail, or never end.
+ * An access that begins in the allowed range, or ends there. VFIO unpins the pages that
+ * it has pinned until it fails: otherwise unmapping would fail, or never end.
  */
 TEST_F_TIMEOUT(access, across, 60)
 {
@@ -216,7 +216,7 @@ TEST_F_TIMEOUT(access, across, 60)
 	EXPECT_EQ(0, consumers_of(env->fd));
 }
 
-/* What is pinned beside it stays until it is unmapped, whatever the file does. */
+/* Memory pinned next to it stays pinned until unmapped, however the file changes. */
 TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 {
 	struct test_env *env = &self->env;
@@ -238,8 +238,8 @@ TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 		EXPECT_TRUE(follows(env, 1, 3 + round));
 
 		/*
-		 * Both by one call. By iommufd the device is told, and lets go. type1
-		 * tells it as well, but with a lock held that lockdep minds.
+		 * Both by one call. iommufd has the device unpin the memory. So does
+		 * type1, but under a lock that lockdep objects to.
 		 */
 		if (variant->way == TYPE1)
 			ASSERT_EQ(0, unpin(&env->pin));
@@ -254,7 +254,7 @@ TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 	/* what it has pinned when it is closed does not stay so either */
 	ASSERT_EQ(0, soft_write(&env->pin, PIN + where, data, sizeof(data)));
 	close_fd(&env->pin.fd);
-	if (is_beside(env) && variant->way != IOMMUFD_GROUP)
+	if (has_real(env) && variant->way != IOMMUFD_GROUP)
 		EXPECT_EQ(3 * PAGES * PAGE, space_unmap_all(&env->space));
 }
 
@@ -270,12 +270,12 @@ TEST_F_TIMEOUT(access, same_page_by_address, 60)
 	fill(data, 1);
 	ASSERT_EQ(0, soft_write(&env->pin, PIN + where + PAGE, data, PAGE));
 	EXPECT_TRUE(filled(at(env, 1), 1));
-	if (is_beside(env)) {
+	if (has_real(env)) {
 		memset(data, 0, PAGE);
 		EXPECT_EQ(0, soft_read(&env->dma, iova_in(FOLLOWED, 1), data, PAGE));
 		EXPECT_TRUE(filled(data, 1));
 	}
-	/* who pins it keeps the page, who follows it does not */
+	/* the pinning device keeps the page, the following one does not */
 	ASSERT_EQ(0, punch(env->fd, 1, 1));
 	EXPECT_TRUE(follows(env, 1, 2));
 	EXPECT_EQ(refusal(env), soft_read(&env->pin, iova_in(FOLLOWED, 1), data, PAGE));

@@ -93,7 +93,7 @@ TEST_F_TIMEOUT(attach, no_memory, 240)
 		ASSERT_EQ(0, detach(env, d));
 		EXPECT_EQ(0, consumers_of(env->fd));
 	}
-	note("%d of %d allocations that failed were heard", failed, nth - 2);
+	note("%d of %d failed allocations made the call fail", failed, nth - 2);
 	EXPECT_LT(0, failed);
 
 	ASSERT_EQ(0, attach(env, d));
@@ -135,7 +135,7 @@ FIXTURE_TEARDOWN(table)
 	attach_env_teardown(&self->env);
 }
 
-/* A table of one's own: made, and put in the place of the other one. */
+/* A page table of its own: made, and put in the place of the other one. */
 TEST_F_TIMEOUT(table, no_memory, 240)
 {
 	struct test_env *env = &self->env;
@@ -174,7 +174,7 @@ TEST_F_TIMEOUT(table, no_memory, 240)
 			EXPECT_EQ(0, space_destroy(&env->space, id));
 			EXPECT_EQ(2, consumers_of(env->fd));
 		}
-		note("%s: %d of %d allocations that failed were heard",
+		note("%s: %d of %d failed allocations made the call fail",
 		     step ? "put in its place" : "made", failed, nth - 2);
 		EXPECT_LT(0, failed);
 	}
@@ -333,8 +333,8 @@ TEST_F_TIMEOUT(two, no_memory_to_unmap, 120)
 
 /*
  * One thread maps the file in two tables, and there is no memory for the second;
- * another one detaches the device from the first table, which goes with that, as
- * soon as it may. What is in that table has to leave it before.
+ * another one detaches the device from the first table, which then is freed, as soon as
+ * possible. The mapping has to leave that table before.
  *
  * A third thread writes to the file what a page fault keeps it waiting for, and both
  * wait for that: so each is in the middle of its call when they go on.
@@ -504,7 +504,7 @@ TEST_F_TIMEOUT(soft, map_fails_while_detached, 600)
 		EXPECT_EQ(0, space_destroy(&env->space, id));
 	}
 	/* there are some that can be done without */
-	note("%d of %d allocations that failed were heard", failed, ROUNDS);
+	note("%d of %d failed allocations made the call fail", failed, ROUNDS);
 	EXPECT_LT(0, failed);
 	stay_on_one_cpu(true);
 	close(race.uffd);

@@ -318,7 +318,7 @@ TEST_F_TIMEOUT(late_cdev, page_tables, 120)
 	EXPECT_EQ(0, consumers_of(env->fd));
 }
 
-/* A device that cannot have what is mapped is not attached. */
+/* A device that cannot have the mappings is not attached. */
 TEST_F_TIMEOUT(late_cdev, does_not_fit, 60)
 {
 	struct test_env *env = &self->env;
@@ -336,7 +336,7 @@ TEST_F_TIMEOUT(late_cdev, does_not_fit, 60)
 	EXPECT_TRUE(reached(env, 1, 1));
 }
 
-/* Open everything in a child, map, start a DMA, say so, and wait for the end. */
+/* In a child: open everything, map, start a DMA, report that, and wait for the end. */
 static pid_t user(struct test_env *env)
 {
 	int pipefd[2], ret;
@@ -456,8 +456,8 @@ TEST_F_TIMEOUT(late, unbound_while_mapped, 120)
 }
 
 /*
- * Whoever opened and mapped is gone; the mapping belongs to those who have the fds, but
- * what it holds is counted for that one, whose limit remains.
+ * The process that opened and mapped is gone. The mapping belongs to the processes with
+ * the descriptors, but its pages are charged to the first one, whose limit remains.
  */
 TEST_F_TIMEOUT(late, passed_on, 120)
 {
@@ -521,7 +521,7 @@ TEST_F_TIMEOUT(late, passed_on, 120)
 	EXPECT_EQ(LIMIT - 2, allocated(env->fd));
 	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, LIMIT - 2));
 	EXPECT_EQ(0, pinned());
-	/* who has the container may go on with it */
+	/* a process with the container may go on with it */
 	if (env->space.way == TYPE1)
 		EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
 	vfio_env_close(env);

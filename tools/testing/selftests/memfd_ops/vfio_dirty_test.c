@@ -70,7 +70,7 @@ TEST_F_TIMEOUT(soft, dirty_tracking, 60)
 	ASSERT_EQ(0, vdev_bind(&env->space, &env->edu));
 	note("a table with dirty tracking for edu: %s",
 	     strerror(-space_alloc_table(&env->space, &env->edu, TRACKING, &id)));
-	/* what is mapped by address ends where the file begins */
+	/* the memory mapped by address ends where the file begins */
 	ASSERT_EQ(0, space_map_address(&env->space, env->side, before, PAGE));
 	ASSERT_EQ(0, map_pages(env, 0, PAGES));
 	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
@@ -84,7 +84,7 @@ TEST_F_TIMEOUT(soft, dirty_tracking, 60)
 	EXPECT_EQ(0, soft_write(d, iova(1), "x", 1));
 	EXPECT_EQ(-EOPNOTSUPP, dirty(env, id, iova(0), PAGES, &bits));
 	EXPECT_EQ(-EOPNOTSUPP, dirty(env, id, iova(1), 1, &bits));
-	/* what is refused clears nothing, beside it neither */
+	/* a refused call clears no bit, not even next to the range */
 	EXPECT_EQ(-EOPNOTSUPP, dirty(env, id, before, 2, &bits));
 	EXPECT_EQ(0, bits);
 	EXPECT_EQ(0, dirty(env, id, before, 1, &bits));
@@ -118,7 +118,7 @@ static int write_before(struct test_env *env)
 	return soft_write(&env->dma, iova(0) - PAGE, "x", 1);
 }
 
-/* The bit beside the range, which nobody has been told of, is still to be had. */
+/* The bit next to the range, which no call returned yet, is still set. */
 static bool is_still_dirty(struct test_env *env, int ret)
 {
 	__u64 bits;

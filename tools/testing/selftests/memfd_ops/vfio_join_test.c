@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Groups that join and leave a type1 container in which a memfd is followed: when there is
- * no memory for it, and when a group has a page table of its own beside another's. QEMU's
- * edu is behind whatever IOMMU there is, the device in software behind another one.
+ * Groups that join and leave a type1 container in which a memfd is followed: when there
+ * is no memory for that, and when a group has a page table of its own. QEMU's edu is
+ * behind the machine's IOMMU, the device in software behind another one.
  */
 #include "lib/attach.h"
 #include "lib/fail.h"
@@ -78,7 +78,7 @@ TEST_F_TIMEOUT(join, no_memory, 240)
 			ASSERT_EQ(0, unset_container(d));
 			EXPECT_EQ(0, consumers_of(env->fd));
 		}
-		note("%d of %d allocations that failed were heard", failed, nth - 2);
+		note("%d of %d failed allocations made the call fail", failed, nth - 2);
 		EXPECT_LT(0, failed);
 		fail_objects_alone();
 	}
@@ -133,7 +133,7 @@ static int tracked_by_half(struct test_env *env)
 	return ret < 0 ? ret : stop_tracking(env) ?: start_tracking(env);
 }
 
-/* What has no bitmap is not mapped, either. */
+/* Without its bitmap, the second half is not mapped, either. */
 static bool half_is_tracked(struct test_env *env, int ret)
 {
 	return ret ? consumers_of(env->fd) == 1 && table_has(env, env->vdev, 0, PAGES, 3) &&

@@ -38,7 +38,7 @@ TEST_F_TIMEOUT(vfio, follow, 120)
 	ASSERT_EQ(0, map_pages(env, 0, PAGES));
 	EXPECT_EQ(1, allocated(env->fd));
 	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 1));
-	/* what was there before */
+	/* a page that was there before */
 	EXPECT_TRUE(device_reads(env, iova(1), at(env, 1)));
 	EXPECT_TRUE(blocked(env, 2));
 
@@ -106,7 +106,7 @@ TEST_F_TIMEOUT(vfio, sparse, 60)
 	close(fd);
 }
 
-/* The device may do what the mapping says. (What may be written VT-d lets be read.) */
+/* The device has the access that the mapping grants. (VT-d has no write-only access.) */
 TEST_F_TIMEOUT(vfio, read_only, 60)
 {
 	struct test_env *env = &self->env;
@@ -214,7 +214,7 @@ TEST_F_TIMEOUT(vfio, overlaps, 120)
 	EXPECT_TRUE(reached(env, 16, 1));
 	EXPECT_EQ(8 * PAGE, space_unmap(&env->space, iova(16), 8 * PAGE));
 
-	/* what is mapped by address stays mapped by address */
+	/* memory mapped by address stays mapped by address */
 	ASSERT_EQ(0, space_map_address(&env->space, mem, iova(16), 8 * PAGE));
 	fill(mem + 2 * PAGE, 7);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
@@ -268,7 +268,7 @@ TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
 		ASSERT_EQ(8 * PAGE, space_unmap(&env->space, where, 8 * PAGE));
 		EXPECT_EQ(0, consumers_of(env->fd));
 	}
-	note("%d of %d allocations that failed were heard", failed, nth - 2);
+	note("%d of %d failed allocations made the call fail", failed, nth - 2);
 	EXPECT_LT(0, failed);
 	fail_anything("1");
 }

@@ -50,11 +50,11 @@ TEST_F_TIMEOUT(vfio, lose, 240)
 	}
 }
 
-#define NEXT	16	/* pages of who has next what was freed */
+#define NEXT	16	/* pages of the next owner of the freed page */
 
 /*
- * A DMA that is on its way writes the old page before punch returns, or nothing: not
- * to whoever has that page then.
+ * A DMA in flight writes the old page before punch returns, or nothing: it does not
+ * write to the next owner of that page.
  */
 TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 {
@@ -110,7 +110,7 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
 {
 	struct test_env *env = &self->env;
-	const size_t beside[] = { 0, 99, 101, HUGE_PAGES - 1 };
+	const size_t others[] = { 0, 99, 101, HUGE_PAGES - 1 };
 	size_t i;
 
 	if (env_thp(env, "always") == -ENOENT)
@@ -123,13 +123,13 @@ TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
 
 	ASSERT_EQ(0, punch(env->fd, 100, 1));
 	EXPECT_TRUE(table_has(env, &env->edu, 0, HUGE_PAGES, HUGE_PAGES - 1));
-	for (i = 0; i < ARRAY_SIZE(beside); i++)
-		EXPECT_TRUE(reached(env, beside[i], 10 + i));
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		EXPECT_TRUE(reached(env, others[i], 10 + i));
 	EXPECT_TRUE(blocked(env, 100));
 	ASSERT_EQ(0, grow(env->fd, 100, 1));
 	EXPECT_TRUE(reached(env, 100, 2));
-	for (i = 0; i < ARRAY_SIZE(beside); i++)
-		EXPECT_TRUE(written(at(env, beside[i]), 11 + i));
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		EXPECT_TRUE(written(at(env, others[i]), 11 + i));
 
 	/* the whole of it by one call */
 	ASSERT_EQ(0, punch(env->fd, 0, HUGE_PAGES));
@@ -166,7 +166,7 @@ TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
 		ASSERT_EQ(0, punch(env->fd, 1, 1));
 		ASSERT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
 	}
-	note("%d of %d allocations that failed were heard", failed, nth - 2);
+	note("%d of %d failed allocations made the call fail", failed, nth - 2);
 	EXPECT_LT(0, failed);
 	fail_anything("1");
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a process that maps a memfd by VFIO type1 or iommufd may have: as many pages as its
- * RLIMIT_MEMLOCK says, however many devices have them and however they come and go; and
- * of the file no more than its descriptor allows, whoever opened it (I8).
+ * The rights of a process that maps a memfd by VFIO type1 or iommufd (I8): its
+ * RLIMIT_MEMLOCK limits the pages, however many devices have them and however they come
+ * and go; and its descriptor limits the access, whichever process opened it.
  */
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 
 #include "lib/rights.h"
+#include "lib/sigbus.h"
 #include "lib/vfio_env.h"
 #include "../kselftest_harness.h"
 
@@ -101,7 +102,7 @@ TEST_F_TIMEOUT(limit, refuses_to_map, 60)
 	EXPECT_TRUE(edu_has(env, LIMIT));
 }
 
-/* A page too many later: who brings it is refused, and the file does not have it. */
+/* A page too many later: the call that adds it fails, and the file does not have it. */
 TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 {
 	struct test_env *env = &self->env;
@@ -139,7 +140,7 @@ TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 	EXPECT_TRUE(edu_has(env, LIMIT - 1));
 }
 
-/* What is counted is what a device has, whatever ends that. */
+/* Pages count while a device has them, no matter how that ends. */
 TEST_F_TIMEOUT(limit, given_back, 120)
 {
 	struct test_env *env = &self->env;
@@ -180,8 +181,8 @@ TEST_F_TIMEOUT(limit, given_back, 120)
 }
 
 /*
- * A mapping that is in no domain yet counts nothing. Attaching is what has too many
- * pages then, and fails: also for who may lock any number, but did not map it.
+ * The pages of a mapping that is in no domain yet do not count. Attaching has too many
+ * pages then, and fails: also for a process that may lock any number, but did not map.
  */
 TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 {
@@ -381,7 +382,7 @@ TEST_F_TIMEOUT(limit, killed, 60)
 
 	EXPECT_TRUE(has_nothing(env));
 	EXPECT_EQ(0, fcntl(env->fd, F_ADD_SEALS, F_SEAL_WRITE));
-	/* the device is free, and so is what was counted */
+	/* the device is free, and nothing counts */
 	ASSERT_EQ(0, space_open(&env->space, variant->way));
 	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
 	EXPECT_EQ(0, map_fd(env, env->fd, 0, PAGES, DMA_R));
@@ -420,7 +421,7 @@ FIXTURE_TEARDOWN(stranger)
 	vfio_env_teardown(&self->env);
 }
 
-/* What is handed over: a space with a device, and the file without all rights. */
+/* For another process: a space with a device, and the file without all rights. */
 struct gift {
 	int space, ro, wo;
 	__u32 ioas;
@@ -437,7 +438,7 @@ static int make_gift(struct test_env *env, struct gift *gift)
 	return gift->ro < 0 || gift->wo < 0 ? -errno : 0;
 }
 
-/* One's own copies of the descriptors of another process */
+/* Copy the descriptors of another process. */
 static int take(int pidfd, struct gift *gift)
 {
 	int *const fds[] = { &gift->space, &gift->ro, &gift->wo };
@@ -490,8 +491,8 @@ static bool can_but_read(struct test_env *env)
 }
 
 /*
- * Who is handed a device and a descriptor has these, no more: another user, that is
- * root in a user namespace of its own as well, which lifts no limit and opens no file.
+ * A process that receives a device and a descriptor has these, and no more: another
+ * user, and root in a user namespace of its own, which lifts no limit and opens no file.
  */
 TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 {

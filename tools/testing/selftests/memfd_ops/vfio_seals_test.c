@@ -34,7 +34,7 @@ static int map_one(struct test_env *env, int fd, __u32 prot)
 	return space_map(&env->space, fd, 0, BASE, PAGE, prot);
 }
 
-/* Who may not write to the file may not have the device do it. */
+/* A process that may not write to the file may not have the device write to it. */
 TEST_F_TIMEOUT(vfio, seals, 60)
 {
 	const int seals[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE };
@@ -89,11 +89,11 @@ TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
 	EXPECT_EQ(8 * PAGE, space_unmap(&env->space, iova(8), 8 * PAGE));
 
 	ASSERT_EQ(0, map_pages(env, 0, PAGES));
-	/* one that only reads keeps nobody off; it is not what is in the way */
+	/* a mapping that only reads is not in the way */
 	ASSERT_EQ(0, space_map(&env->space, env->fd, 0, reader, PAGES * PAGE, DMA_R));
 	EXPECT_EQ(-EBUSY, add_seals(env, F_SEAL_WRITE));
 	EXPECT_EQ(0, fcntl(env->fd, F_GET_SEALS));
-	/* what was refused has changed nothing */
+	/* the refused call has changed nothing */
 	EXPECT_EQ(0, device_writes(env, iova(0), 2));
 	EXPECT_TRUE(written(at(env, 0), 2));
 	EXPECT_TRUE(device_reads(env, reader, at(env, 0)));
@@ -112,7 +112,7 @@ TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
 	EXPECT_TRUE(written(at(env, 0), 2));
 }
 
-/* F_SEAL_FUTURE_WRITE is for those who come; a device that writes goes on. */
+/* F_SEAL_FUTURE_WRITE refuses later mappings; a device that writes goes on. */
 TEST_F_TIMEOUT(vfio, seals_and_later_writers, 60)
 {
 	struct test_env *env = &self->env;
@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
 	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 10));
 	EXPECT_TRUE(blocked(env, 15));
 
-	/* no more seals: who has the file mapped can rely on writing to it */
+	/* no more seals: a process with the file mapped can rely on writing to it */
 	ASSERT_EQ(0, add_seals(env, F_SEAL_SEAL));
 	for (i = 0; i < ARRAY_SIZE(more); i++) {
 		EXPECT_EQ(-EPERM, add_seals(env, more[i])) TH_LOG("seal 0x%x", more[i]);

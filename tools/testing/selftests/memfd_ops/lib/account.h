@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Memory as the kernel accounts it: what is pinned for a process, and what a memory
- * cgroup has.
+ * Memory as the kernel accounts it: the pages pinned for a process, and a memory cgroup.
  */
 #ifndef TEST_ACCOUNT_H
 #define TEST_ACCOUNT_H
@@ -26,8 +25,8 @@ void cgroup_leave(void);
 void cgroup_add_up(void);
 
 /*
- * Take as much as can be had from the group, which is never as much as this. What was
- * in use lately outlives a round; and the kernel goes by what it has added up.
+ * Reclaim all that the group can lose, which is never as much as this. Pages in recent
+ * use outlive a round; and the kernel goes by the sums that it has added up.
  */
 void cgroup_reclaim(void);
 

@@ -51,17 +51,17 @@ bool follows(struct test_env *env, struct vdev *d, unsigned int seed)
 
 	fill(at(env, 0), seed);
 	if (grow(env->fd, to, 1) || copies(d, 0, to) || memcmp(at(env, 0), at(env, to), LEN)) {
-		note("%s does not reach what is there", d->address);
+		note("%s does not reach a page of the file", d->address);
 		return false;
 	}
 	if (punch(env->fd, to, 1) || copies(d, 0, to) != (is_soft(d) ? -EFAULT : 0) ||
 	    in_core(at(env, to))) {
-		note("%s reaches what is not there any more", d->address);
+		note("%s reaches a page that has left", d->address);
 		return false;
 	}
 	if (grow(env->fd, to, 1) || !all(at(env, to), PAGE, 0) || copies(d, 0, to) ||
 	    memcmp(at(env, 0), at(env, to), LEN)) {
-		note("%s does not reach what has come", d->address);
+		note("%s does not reach a new page", d->address);
 		return false;
 	}
 	return true;

@@ -46,7 +46,7 @@ int differences(struct mdma *m, __u64 iova, int fd,
 		note("query: %s", strerror(-ret));
 		return INT_MAX;
 	}
-	/* past the end of the file there is nothing to look through */
+	/* past the end of the file, a mapping has no pages */
 	for (i = 0; i < pages && first + i < size; i++)
 		if (have[i] & 1)
 			(void)*(const volatile char *)(start + i * PAGE);

@@ -12,24 +12,24 @@
 #include <memfd_ops/vfio.h>
 
 /*
- * How many of @pages pages from @iova on can be reached. -EPROTO if the query
- * and the table do not say the same.
+ * How many of @pages pages from @iova on @m can reach. -EPROTO if query and table
+ * disagree.
  */
 long reachable(struct mdma *m, __u64 iova, size_t pages);
 
 /*
  * Compare [first, first + pages) of the file, which has its start at @mem, with
- * what @m can reach from @iova on: the same pages, at the same page frames, and
- * none that is not initialised. The number of differences; the first ones are
- * told.
+ * the pages that @m can reach from @iova on: the same pages, at the same page frames,
+ * and none that is not initialised. Returns the number of differences, and notes the
+ * first ones.
  */
 int differences(struct mdma *m, __u64 iova, int fd,
 		const unsigned char *mem, size_t first, size_t pages);
 
 /*
- * How many of @pages pages the IOMMU's table leads to memory for the device, and
- * whether to that of @mem, if given: -EPROTO if not. -ENOENT if there is no such
- * table to be seen.
+ * How many of @pages pages from @iova on the IOMMU's table translates for the device.
+ * -EPROTO if one does not lead to the page of @mem, if given. -ENOENT if this IOMMU does
+ * not show its table.
  */
 long vdev_reaches(struct vdev *d, __u64 iova, size_t pages, const unsigned char *mem);
 

@@ -33,14 +33,14 @@ void some_fail(const char *percent);
 void none_fails(void);
 
 /*
- * For who tries again by itself: have every object that this thread allocates fail,
- * from fail_every(fd, true) on; @fd is of its file make-it-fail.
+ * For code that retries by itself: have every object that this thread allocates fail,
+ * from fail_every(fd, true) on; @fd is its file make-it-fail.
  */
 void fail_every(int fd, bool on);
 
 /*
- * None of those that a function of the kernel makes, or who it calls; NULL for no
- * such exception. Of the others it is as if these were not there.
+ * No allocation fails in a function of the kernel and in those that it calls, and none
+ * of them counts; NULL for no such exception.
  */
 int fail_nothing_in(const char *function);
 

@@ -15,7 +15,7 @@
 #define KPF_HWPOISON	19
 #define KPF_THP		22
 
-/* The page frames behind addresses; 0 where none is mapped, or cannot be told. */
+/* The page frames behind addresses; 0 where none is mapped, or the kernel hides it. */
 void page_frames(const void *addr, size_t pages, __u64 *pfn);
 
 /* The page frame behind an address that is in core. */

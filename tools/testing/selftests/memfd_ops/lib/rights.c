@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -10,8 +9,6 @@
 #include <memfd_ops/memory.h>
 
 #include "rights.h"
-
-sigjmp_buf bus_error;
 
 int reopen(int fd, int flags)
 {
@@ -48,39 +45,6 @@ int limit_as_user(rlim_t pages)
 	int ret = limit_memlock(pages);
 
 	return ret ? ret : set_ipc_lock(false);
-}
-
-void on_sigbus(int sig)
-{
-	siglongjmp(bus_error, sig);
-}
-
-/* Does a write there end in SIGBUS? Or a read? */
-static bool access_is_refused(unsigned char *addr, bool write)
-{
-	struct sigaction action = { .sa_handler = on_sigbus }, old;
-	volatile bool refused = true;
-
-	sigaction(SIGBUS, &action, &old);
-	if (!sigsetjmp(bus_error, 1)) {
-		if (write)
-			*(volatile unsigned char *)addr = 1;
-		else
-			(void)*(volatile unsigned char *)addr;
-		refused = false;
-	}
-	sigaction(SIGBUS, &old, NULL);
-	return refused;
-}
-
-bool write_is_refused(unsigned char *addr)
-{
-	return access_is_refused(addr, true);
-}
-
-bool read_is_refused(unsigned char *addr)
-{
-	return access_is_refused(addr, false);
 }
 
 bool in_child(int *status)

@@ -8,7 +8,6 @@
 #define TEST_RIGHTS_H
 
 #include <errno.h>
-#include <setjmp.h>
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -35,13 +34,6 @@ int set_ipc_lock(bool effective);
 
 /* From now on RLIMIT_MEMLOCK holds for this process, as for an ordinary user's. */
 int limit_as_user(rlim_t pages);
-
-/* A handler of SIGBUS, and where it jumps to: sigsetjmp() returns a second time. */
-extern sigjmp_buf bus_error;
-void on_sigbus(int sig);
-
-bool write_is_refused(unsigned char *addr);
-bool read_is_refused(unsigned char *addr);
 
 /* True in a new process. False in ours, when that has ended, with its status. */
 bool in_child(int *status);

@@ -24,9 +24,9 @@ int soft_read(struct vdev *d, __u64 iova, void *data, size_t len);
 int soft_write(struct vdev *d, __u64 iova, const void *data, size_t len);
 
 /*
- * Have the kernel attach a device although nothing checks its interrupts, as it has
- * to be told for the one that has none. What it did before is in @was, 'Y' or 'N',
- * or 0 if that is to be left as it is; then back to that.
+ * Have VFIO and iommufd attach devices whose interrupts no IOMMU checks, such as the one
+ * in software, which has none. @was is the former setting, 'Y' or 'N', for
+ * unsafe_interrupts_as_before(), which does nothing if it is 0.
  */
 int allow_unsafe_interrupts(char *was);
 

@@ -41,14 +41,14 @@ struct test_env {
 	char cluster[8];	/* what page-cluster was, if changed */
 	bool swap;
 	int fail;		/* fail_nth()'s file, if it is open */
-	const char *lacks;	/* after a setup that failed: what the machine does not have */
+	const char *lacks;	/* the reason of a skip, after a setup that failed */
 
 	/* the tests of VFIO alone: see vfio_env.h */
 	struct space space;
 	struct vdev edu, nvme;	/* QEMU's */
 	struct vdev dma, pin;	/* in software */
 	struct vdev *vdev;	/* the one of them that the test is about */
-	int side_fd;		/* memory beside the file: of another memfd, or -1 */
+	int side_fd;		/* more memory: of another memfd, or -1 */
 	size_t side_pages;
 	unsigned char *side;
 	char unsafe_interrupts;	/* what it was, if changed */
@@ -80,10 +80,9 @@ __u64 iova_of(struct mdma *m, size_t page);
 int env_map(struct test_env *env, int i, size_t first, size_t pages);
 
 /*
- * Have some file followed all the time, out of the way of what is tested. The
- * kernel patches its code when the first file gets a consumer and when the last
- * one loses it; where several threads map and unmap all the time, QEMU's TCG
- * does not always get the patched code right.
+ * Have another file followed during the whole test. The kernel patches its code when the
+ * first file gets a consumer, and after the last one has lost it; where several threads
+ * map and unmap all the time, QEMU's TCG does not always get the patched code right.
  */
 int env_keep_followed(struct test_env *env);
 
@@ -102,7 +101,7 @@ int env_swap(struct test_env *env);
 /* Open the file of fail_nth(). */
 int env_open_fail_nth(struct test_env *env);
 
-/* Have nothing brought back from swap but what is asked for. */
+/* Read only those pages back from swap that are accessed. */
 int env_no_readahead(struct test_env *env);
 
 #endif /* TEST_TEST_ENV_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The fixture of most tests of VFIO: edu is attached, and has the memory beside the
- * file mapped; the test maps the file.
+ * The fixture of most tests of VFIO: edu is attached, and has the side memory mapped; the
+ * test maps the file.
  */
 #ifndef TEST_VFIO_FIXTURE_H
 #define TEST_VFIO_FIXTURE_H
