@@ -113,7 +113,7 @@ static void check_table(struct supervisor *s, const char *address, enum kind kin
 	}
 	for (slot = 0; slot < WORKERS; slot++) {
 		for (e = model->entries[slot]; e < model->entries[slot] + DEVICES; e++)
-			for (j = 0; e->kind == kind && j < WINDOWS; j++)
+			for (j = 0; e->kind == (int)kind && j < WINDOWS; j++)
 				if (e->windows[j].mapped)
 					sum += check_window(&t, &e->windows[j], frames);
 	}

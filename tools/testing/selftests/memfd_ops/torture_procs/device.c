@@ -58,10 +58,10 @@ static bool is_refusal(struct device *d, int ret)
 	case EUSERS:
 		return d->kind == MDMA;
 	case EAGAIN:
-		/* who takes its driver away has it locked */
+		/* the process that unbinds its driver has it locked */
 		return d->kind == NVME;
 	case EINVAL:
-		/* how a character device says that another one is open */
+		/* the error of a character device while another one is open */
 		return d->vdev.fd >= 0 && d->space.way == IOMMUFD;
 	}
 	return false;
@@ -89,7 +89,8 @@ static void open_device(struct worker *w, struct device *d)
 	int ret;
 
 	/* whatever the choices, each kind is somebody's first */
-	d->kind = MDMA + (w->opens++ ? pick(&w->random, LAST_KIND) : w->slot % LAST_KIND);
+	d->kind = MDMA + (w->opens++ ? (int)pick(&w->random, LAST_KIND) :
+				       w->slot % LAST_KIND);
 	if (model->wanted[d->kind])
 		ret = -EBUSY;
 	else if (d->kind == MDMA)
@@ -141,8 +142,8 @@ static bool can_look(struct device *d)
 }
 
 /*
- * Have the device read a cell. -EFAULT if it is blocked. An mdma instance just
- * says whether it would be: copies take long. *@read says whether there is a value.
+ * Have the device read a cell. -EFAULT if the IOMMU blocks it. An mdma instance just
+ * queries its mappings, since copies take long; *@read is false then.
  */
 static int device_read(struct device *d, __u64 iova, __u64 *value, bool *read)
 {
@@ -160,7 +161,7 @@ static int device_read(struct device *d, __u64 iova, __u64 *value, bool *read)
 	return ret;
 }
 
-/* Each byte is that of the cell, whoever wrote it, or zero: it may be half written. */
+/* Each byte is that of the cell, of any change, or zero: it may be half written. */
 static bool may_be_in(__u64 value, int file, size_t page, size_t i)
 {
 	__u64 want = cell(file, page, NUMBER_MASK, i);
@@ -172,7 +173,7 @@ static bool may_be_in(__u64 value, int file, size_t page, size_t i)
 	return true;
 }
 
-/* Look at a page through a device: is it what the model says? */
+/* Look at a page through a device: does it agree with the model? */
 static void look(struct device *d, struct window *win, size_t page, size_t i)
 {
 	__u64 before = model->pages[win->file][page], after, value = 0;
@@ -248,7 +249,7 @@ static size_t some_page(struct worker *w, struct window *win)
 	return win->first + pick(&w->random, win->pages);
 }
 
-/* What has landed is still there, if nobody changed the page. */
+/* The bytes that have landed are still there, if no worker changed the page. */
 static void has_landed(struct worker *w, struct window *win, size_t page, __u64 before,
 		       __u64 value)
 {

@@ -4,7 +4,7 @@
 
 enum outcome {
 	GONE,		/* there is nothing, or zeros */
-	BROUGHT,	/* what was missing is there, with zeros */
+	BROUGHT,	/* missing pages are there, with zeros */
 	WRITTEN,
 };
 
@@ -40,8 +40,8 @@ static void begin_changes(int file, size_t first, size_t pages)
 }
 
 /*
- * With huge pages, more may have come, and what should be gone may still be there,
- * but zero. What has come is touched, so that it can be observed.
+ * With huge pages, more pages may have come, and those that should be gone may still be
+ * there, but zero. Touch the new ones, so that observe() finds them.
  */
 static void end_changes(int file, size_t first, size_t pages, enum outcome outcome)
 {
@@ -169,7 +169,7 @@ static void cut_file(struct worker *w, int file, size_t first)
 	model->counts[TRUNCATIONS]++;
 }
 
-/* All of a region; whoever follows the file keeps it from that. */
+/* All of a region; a consumer of the file prevents that. */
 static void collapse(struct worker *w, int file, size_t first)
 {
 	begin_changes(file, first, region_pages);
@@ -177,7 +177,7 @@ static void collapse(struct worker *w, int file, size_t first)
 	if (!madvise(addr_of(file, first), region_pages * PAGE, MADV_COLLAPSE))
 		model->counts[COLLAPSES]++;
 	suffer(w, false);
-	/* none of these pages was asked for: what has come can be observed */
+	/* no call added pages: observe() finds those that have come */
 	end_changes(file, first, 0, BROUGHT);
 }
 

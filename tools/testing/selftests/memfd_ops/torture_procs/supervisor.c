@@ -145,7 +145,7 @@ static void kill_worker(struct supervisor *s)
 		command(s, slot, RUN);
 }
 
-/* Until all have answered what they were told last. */
+/* Until all have answered their last command. */
 static void collect(struct supervisor *s)
 {
 	struct pollfd ready = { .events = POLLIN };
@@ -218,7 +218,7 @@ static void reap_helper(struct supervisor *s)
 {
 	if (!s->helper)
 		return;
-	if (reap(s->helper, "who takes a driver away"))
+	if (reap(s->helper, "the process that unbinds a driver"))
 		WRONG("%s could not be given another driver", kind_names[s->helper_kind]);
 	model->wanted[s->helper_kind] = false;
 	s->helper = 0;

@@ -34,7 +34,7 @@
  * The model
  */
 
-/* Of a page. Each change has a number, which is part of what is written. */
+/* Of a page. Each change has a number, which is part of the written bytes. */
 #define CHANGING	1ULL
 #define PRESENT		2ULL
 #define CONTENT_SHIFT	2	/* number of the change that wrote it, or 0: zeros */
@@ -94,15 +94,15 @@ extern struct file files[FILES];
 
 extern const char * const kind_names[NR_KINDS], * const count_names[NR_COUNTS];
 
-/* What comes after the first ones is told by them. */
+/* The first ones explain the others. */
 #define WRONG(fmt, ...) do {					\
 	if (model->wrong++ < 20)				\
 		note("WRONG: " fmt, ##__VA_ARGS__);		\
 } while (0)
 
 /*
- * What is in a page: cells, which say what page this is, which cell of it, and by
- * which change it was written. Some are for the devices, one for each worker.
+ * The content of a page: cells, with the number of the page, of the cell, and of the
+ * change that wrote it. Some are for the devices, one for each worker.
  */
 
 #define CELLS		(PAGE / sizeof(__u64))

@@ -18,7 +18,7 @@ void suffer(struct worker *w, bool suffer)
 		WRONG("make-it-fail: %m");
 }
 
-/* A call's result. Calls that fail are counted; others of who may not fail are wrong. */
+/* Count calls that fail without memory; a worker that does not suffer must not see any. */
 bool failed(struct worker *w, int ret, const char *what)
 {
 	if (!ret)
