@@ -123,10 +123,10 @@ static int mdma_opened(struct mdma *m)
 	return 0;
 }
 
-int mdma_open_group(struct mdma *m)
+/* Leaves descriptors open if it fails. */
+static int open_by_group(struct mdma *m)
 {
 	char path[PATH_MAX], link[PATH_MAX] = "";
-	int ret;
 
 	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/iommu_group", m->uuid);
 	if (readlink(path, link, sizeof(link) - 1) < 0)
@@ -135,49 +135,46 @@ int mdma_open_group(struct mdma *m)
 
 	m->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (m->container < 0)
-		goto err;
+		return -errno;
 	m->group = open(path, O_RDWR | O_CLOEXEC);
 	if (m->group < 0)
-		goto err;
+		return -errno;
 	if (ioctl(m->group, VFIO_GROUP_SET_CONTAINER, &m->container) ||
 	    ioctl(m->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
-		goto err;
+		return -errno;
 	m->fd = ioctl(m->group, VFIO_GROUP_GET_DEVICE_FD, m->uuid);
+	return m->fd < 0 ? -errno : mdma_opened(m);
+}
+
+int mdma_open_group(struct mdma *m)
+{
+	int ret = open_by_group(m);
+
+	if (ret)
+		mdma_close(m);
+	return ret;
+}
+
+static int open_by_cdev(struct mdma *m, const char *path)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+
+	m->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (m->iommufd < 0)
+		return -errno;
+	m->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (m->fd < 0)
-		goto err;
-	ret = mdma_opened(m);
-	if (!ret)
-		return 0;
-	mdma_close(m);
-	return ret;
-err:
-	ret = -errno;
-	mdma_close(m);
-	return ret;
+		return -errno;
+	bind.iommufd = m->iommufd;
+	return ioctl(m->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) ? -errno : mdma_opened(m);
 }
 
 int mdma_open_cdev_at(struct mdma *m, const char *path)
 {
-	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
-	int ret;
+	int ret = open_by_cdev(m, path);
 
-	m->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	if (m->iommufd < 0)
-		goto err;
-	m->fd = open(path, O_RDWR | O_CLOEXEC);
-	if (m->fd < 0)
-		goto err;
-	bind.iommufd = m->iommufd;
-	if (ioctl(m->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
-		goto err;
-	ret = mdma_opened(m);
-	if (!ret)
-		return 0;
-	mdma_close(m);
-	return ret;
-err:
-	ret = -errno;
-	mdma_close(m);
+	if (ret)
+		mdma_close(m);
 	return ret;
 }
 
