@@ -17,14 +17,14 @@ int read_line(const char *path, char *text, size_t size);
 void close_fd(int *fd);
 
 /*
- * The value of @name in a file of names and numbers, such as /proc/meminfo, or -1.
- * The kernel's counters are made exact first: each CPU counts for itself.
+ * The value of @name in a file of names and numbers, such as /proc/meminfo, or -1. Each
+ * CPU counts for itself: has the kernel add up its counters first.
  */
 long counter(const char *path, const char *name);
 
 /*
- * The machine's free memory, in KiB. MemFree leaves out what each processor keeps
- * at hand, which may be all that was freed last: /proc/zoneinfo has both.
+ * The machine's free memory, in KiB. MemFree leaves out the pages in the lists of each
+ * CPU, which may be all that were freed last: /proc/zoneinfo has both.
  */
 long mem_free_kib(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Memory of a memfd: what the file has, and what changes it.
+ * The pages of a memfd: calls that show them, and calls that change them. Those that
+ * change them return 0 or a negative errno.
  */
 #ifndef MEMFD_OPS_MEMORY_H
 #define MEMFD_OPS_MEMORY_H
@@ -31,7 +32,7 @@
 
 #define SHMEM_ENABLED	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
-/* Is there an initialised page? Looks without touching it. */
+/* Is there an initialised page? Does not access it. */
 bool in_core(const void *addr);
 
 size_t in_core_pages(const void *addr, size_t pages);
@@ -41,11 +42,14 @@ size_t allocated(int fd);
 
 size_t file_pages(int fd);
 
-/* What a page is filled with in these tests; depends on the page and on @seed. */
+/* Fill a page with bytes that depend on @seed. */
 void fill(unsigned char *addr, unsigned int seed);
-
 bool filled(const unsigned char *addr, unsigned int seed);
+
+/* Do all bytes have that value? */
 bool all(const unsigned char *addr, size_t size, unsigned char value);
+
+/* Make a hole of [first, first + pages), or allocate those pages. */
 int punch(int fd, size_t first, size_t pages);
 int grow(int fd, size_t first, size_t pages);
 

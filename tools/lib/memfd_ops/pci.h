@@ -19,7 +19,7 @@
 /* The address of a device; -ENODEV if there is none. */
 int pci_find(const char *alias, char *address, size_t size);
 
-/* The last part of what a link in a device's directory points to. */
+/* The last part of the target of a link in a device's directory. */
 int device_link(const char *bus, const char *address, const char *name,
 		char *text, size_t size);
 
@@ -27,10 +27,10 @@ int pci_link(const char *address, const char *name, char *text, size_t size);
 bool pci_driver_is(const char *address, const char *driver);
 int pci_write(const char *address, const char *name, const char *text);
 
-/* Have vfio-pci drive it. */
+/* Bind the device to vfio-pci. */
 int pci_take(const char *address);
 
-/* Let the driver have it, if it is there, that would without us. */
+/* Undo that: the driver that matches the device gets it, if it is loaded. */
 void pci_give_back(const char *address);
 
 #endif /* MEMFD_OPS_PCI_H */

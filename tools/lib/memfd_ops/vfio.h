@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Devices of VFIO, and mappings of memfds for them, by each of the ways that lead to a
- * mapping. A space has the mappings: a container, or an IOAS.
+ * Devices of VFIO, and mappings of memfds for them, by each of the three ways. A space has
+ * the mappings: a container, or an IOAS.
  *
  * Functions return 0 or a value, or a negative errno.
  */
@@ -57,7 +57,7 @@ int vdev_attach(struct vdev *d, __u32 id);
 
 int vdev_detach(struct vdev *d);
 
-/* Ready to be attached. */
+/* Open the device, so that it can be attached. */
 int vdev_bind(struct space *s, struct vdev *d);
 
 /* A page table of the space's, made for the device; and the end of any object. */
@@ -72,8 +72,11 @@ int vdev_join(struct space *s, struct vdev *d);
 /* Get the device itself; with iommufd, this attaches it. */
 int vdev_get(struct vdev *d);
 
+/* All of that: the device has the mappings of the space then. */
 int vdev_open(struct space *s, struct vdev *d);
 void vdev_close(struct vdev *d);
+
+/* The requests of space_map(), to be changed */
 struct type1_map type1_request(int fd, __u64 offset, __u64 iova,
 			       __u64 size, __u32 prot);
 __u32 ioas_flags(__u32 prot);

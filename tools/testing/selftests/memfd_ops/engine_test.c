@@ -205,7 +205,7 @@ static bool iommu_is_virtio(void)
 	return is;
 }
 
-/* All lengths that are special to somebody, and ranges across pages. */
+/* All lengths that are special, to the engine or the bus, and ranges across pages. */
 TEST_F_TIMEOUT(engine, lengths, 300)
 {
 	struct mdma *m = &self->env.dev[0];

@@ -154,7 +154,7 @@ static int swapped(struct followed *f)
 	return ret ?: in_core_pages(f->env.mem, PAGES) ? -EBUSY : 0;
 }
 
-/* The four pages are where nobody may hold them. */
+/* The four pages are in ZONE_MOVABLE, where no device may pin them. */
 static int movable(struct followed *f)
 {
 	__u64 frames[2];
@@ -180,7 +180,7 @@ static int without_other(struct followed *f)
 	return mdma_remove(&f->other) ?: mapped(f);
 }
 
-/* There is one, but nobody has it open. */
+/* There is one, but it is not open. */
 static int with_other(struct followed *f)
 {
 	char path[PATH_MAX];

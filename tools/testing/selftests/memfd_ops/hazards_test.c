@@ -79,7 +79,7 @@ TEST_F_TIMEOUT(hazards, dirtied_by_the_device, 120)
 	EXPECT_EQ(5, env_reachable(env, 0, 0, 8));
 	ASSERT_EQ(8 * PAGE, mdma_unmap_all(&env->dev[0]));
 
-	/* forgotten if clean, when nobody has it mapped, or by way of swap */
+	/* reclaim drops the page if it is clean and not mapped, or swaps it out */
 	EXPECT_EQ(0, write_file("/proc/sys/vm/drop_caches", "3"));
 	EXPECT_TRUE(filled(at(env, 5), 42));
 	ASSERT_EQ(0, madvise(at(env, 4), 4 * PAGE, MADV_POPULATE_READ));
@@ -184,7 +184,7 @@ TEST_F_TIMEOUT(hazards, compaction, 240)
 	}
 }
 
-/* One page is to be taken out of use: its content moves, if nobody minds. */
+/* Soft-offline a page: its content moves, if no device pins it. */
 TEST_F_TIMEOUT(hazards, soft_offline, 60)
 {
 	struct test_env *env = &self->env;
@@ -356,7 +356,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, bad, 0, 64));
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 0, bad, 64));
 
-	/* what used to be there does not come back, to nobody */
+	/* the old content does not come back, for any reader */
 	EXPECT_TRUE(read_is_refused(at(env, bad)));
 	EXPECT_EQ(-1, pread(env->fd, &byte, 1, bad * PAGE));
 	EXPECT_EQ(EIO, errno);
@@ -424,7 +424,7 @@ TEST_F_TIMEOUT(hazards, movable_memory, 120)
 	ASSERT_EQ(0, grow(env->fd, 40, 24));
 	EXPECT_EQ(0, pages_in_frames(at(env, 0), 64, frames));
 
-	/* what nobody holds may */
+	/* an unpinned page may */
 	ASSERT_EQ(64 * PAGE, mdma_unmap_all(&env->dev[0]));
 	for (i = 64; i < 96; i++)
 		fill(at(env, i), i);
@@ -487,7 +487,7 @@ TEST_F_TIMEOUT(hazards, seals_while_reading, 60)
 			      VFIO_MDMA_MAP_FLAG_READ));
 	EXPECT_EQ(16, env_reachable(env, 0, 0, 32));
 
-	/* a pipe has a page, which somebody may write to */
+	/* a pipe has a page, and its reader may write to that */
 	iov = (struct iovec){ .iov_base = at(env, 3), .iov_len = PAGE };
 	ASSERT_EQ(0, pipe(pipes));
 	ASSERT_EQ(PAGE, vmsplice(pipes[1], &iov, 1, 0));

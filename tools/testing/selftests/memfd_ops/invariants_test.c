@@ -625,7 +625,7 @@ TEST_F_TIMEOUT(invariants, i9_free_when_unused, 120)
 	ASSERT_EQ(0, env_swap(env));
 	for (round = 0; round < 2; round++) {
 		EXPECT_EQ(0, consumers_of(env->fd));
-		/* what nobody looks at is not cleared */
+		/* pages that no device reaches are not cleared */
 		ASSERT_EQ(0, grow(env->fd, 0, 16));
 		EXPECT_EQ(16, allocated(env->fd));
 		EXPECT_EQ(0, in_core_pages(env->mem, 16));

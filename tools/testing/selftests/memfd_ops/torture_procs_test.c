@@ -27,7 +27,7 @@
 
 /*
  * How long khugepaged sleeps. It fills holes, even with max_ptes_none=0: those that are
- * made between its look and its collapse. That is nobody's change in the model, so
+ * made between its scan and its collapse. No worker marks that in the model, so
  * here the workers collapse.
  */
 #define KHUGEPAGED_SLEEP "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"

@@ -355,7 +355,7 @@ TEST_F_TIMEOUT(vfio, files, 60)
 		EXPECT_EQ(PAGE, pwrite(fd, env->side, PAGE, 0));
 		EXPECT_TRUE(device_reads(env, BASE, env->side));
 		close(fd);
-		/* which nobody else has any more */
+		/* no process has the file open any more */
 		EXPECT_TRUE(device_reads(env, BASE, env->side));
 		EXPECT_EQ(PAGE, space_unmap(&env->space, BASE, PAGE));
 	}

@@ -38,7 +38,7 @@ static bool edu_has(struct test_env *env, long want)
 	return false;
 }
 
-/* Is the file followed by nobody, and nothing counted? */
+/* Has the file no consumer, and are no pages charged? */
 static bool has_nothing(struct test_env *env)
 {
 	return !consumers_of(env->fd) && edu_has(env, 0);
@@ -285,7 +285,7 @@ static void *bring(void *arg)
 
 /*
  * When one of two domains goes, the pages are counted for the other: not for both
- * meanwhile, or somebody would be refused a page for which there is room.
+ * meanwhile, or a call would fail that adds a page for which there is room.
  */
 TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
 {
@@ -345,7 +345,7 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
 
 /*
  * Killed, with the only descriptors of the device: nothing is counted any more for
- * its memory, which lives on in another process, and nobody has references to pages
+ * its memory, which lives on in another process, and no device has references to pages
  * any more: the file can be sealed against writing.
  */
 TEST_F_TIMEOUT(limit, killed, 60)

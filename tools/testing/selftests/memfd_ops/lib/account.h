@@ -11,17 +11,16 @@
 #define CGROUPS	"/tmp/cgroup"
 #define CGROUP	CGROUPS "/memfd_ops"
 
-/* Pages pinned for a process, as everybody can see; negative if it is not there */
+/* Pages pinned for a process, by its status in /proc; negative if it is not there */
 long pinned_by(pid_t pid);
 
 long pinned(void);
 
-/* What this process and its children allocate from now on is in a group. */
+/* Charge the memory of this process and its children to a group, from now on. */
 int cgroup_enter(void);
-
 void cgroup_leave(void);
 
-/* To read another file makes the group's sums exact. */
+/* Have the kernel add up the group's counters. */
 void cgroup_add_up(void);
 
 /*

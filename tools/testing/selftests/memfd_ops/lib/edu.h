@@ -19,19 +19,20 @@
 #define EDU_DMA_TO_RAM	2
 #define EDU_BUFFER	0x40000
 
-/* What one DMA moves of a page: QEMU aborts at the whole of it. */
+/* The bytes of a page that one DMA moves: QEMU aborts if it is the whole page. */
 #define LEN		4088UL
 
 __u64 edu_read(struct vdev *d, int reg);
 void edu_write(struct vdev *d, int reg, __u64 value);
 int edu_wait(struct vdev *d);
 
-/* Map its registers, and let it do DMA: VFIO hands it over with that off. */
+/* Map its registers, and let it do DMA, which VFIO has disabled. */
 int edu_start(struct vdev *d);
 
 /* Start one DMA between an IOVA and the device's buffer. */
 void edu_go(struct vdev *d, __u64 iova, size_t len, bool to_ram);
 
+/* The same, and wait for its end. */
 int edu_dma(struct vdev *d, __u64 iova, size_t len, bool to_ram);
 
 #endif /* TEST_EDU_H */

@@ -10,26 +10,26 @@
 #define FAULTY(what)	"/sys/kernel/debug/fail" what
 
 /*
- * Let the @nth allocation of this thread from here on fail. Then, with 0, no
- * more: returns how many were still to come, 0 if one has failed.
+ * Fail the @nth allocation of this thread from now on; @fd is its file fail-nth. With 0,
+ * stop that, and return how many allocations were left until the failure, or 0 if it
+ * has happened.
  */
 int fail_nth(int fd, int nth);
 
-/* Any allocation may be made to fail, and quietly. */
+/* With "0", any allocation can be failed, and without a message; "1" undoes that. */
 void fail_anything(const char *on);
 
 /*
- * Of those, no pages, as slabs need one now and then: the nth allocation of a call is
- * the same each time, or nearly so. To be called after fail_anything("0").
+ * Fail no pages, which slabs need now and then, so that the nth allocation of a call is
+ * nearly always the same. Call it after fail_anything("0").
  */
 void fail_objects_alone(void);
 
 /*
- * Of the threads that have 1 in their make-it-fail, and no others, that many objects of
- * a hundred fail; until none_fails(). Without the filter everybody's would.
+ * Fail that many percent of the objects that threads with 1 in their make-it-fail
+ * allocate; until none_fails().
  */
 void some_fail(const char *percent);
-
 void none_fails(void);
 
 /*
@@ -44,7 +44,7 @@ void fail_every(int fd, bool on);
  */
 int fail_nothing_in(const char *function);
 
-/* Those alone; NULL for all again. */
+/* Allocations fail in those functions alone; NULL for all again. */
 int fail_only_in(const char *function);
 
 #endif /* TEST_FAIL_H */

@@ -24,18 +24,18 @@
 	}								\
 } while (0)
 
-/* Another descriptor of the same file, with less rights */
+/* Open the same file again, with fewer rights. */
 int reopen(int fd, int flags);
 
 int limit_memlock(rlim_t pages);
 
-/* With CAP_IPC_LOCK among those in effect, or not */
+/* Have CAP_IPC_LOCK in effect, or not. */
 int set_ipc_lock(bool effective);
 
-/* From now on RLIMIT_MEMLOCK holds for this process, as for an ordinary user's. */
+/* Limit this process by RLIMIT_MEMLOCK from now on, like one of an ordinary user. */
 int limit_as_user(rlim_t pages);
 
-/* True in a new process. False in ours, when that has ended, with its status. */
+/* Fork: true in the child; false in the parent, after the child's end, with its status. */
 bool in_child(int *status);
 
 #endif /* TEST_RIGHTS_H */

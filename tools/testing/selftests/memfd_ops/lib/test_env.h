@@ -54,19 +54,23 @@ struct test_env {
 	char unsafe_interrupts;	/* what it was, if changed */
 };
 
+/* The errno of a call that returned @ret, or 0. */
 int errno_of(int ret);
 
+/* The address of a page. */
 unsigned char *at(struct test_env *env, size_t page);
 
 /*
- * Stay on one CPU, or do not. A new page waits for a while in a list of its CPU,
- * from where reclaim cannot take it; MADV_PAGEOUT empties that of its own CPU.
+ * Stay on one CPU, or do not. A new page waits for a while in a list of its CPU, where
+ * reclaim does not find it; MADV_PAGEOUT empties the list of its own CPU alone.
  */
 void stay_on_one_cpu(bool stay);
 
-/* A memfd, and no device. */
+/*
+ * A memfd of @pages pages, without and with the two instances. If a setup fails since the
+ * machine lacks something, env->lacks is the reason to skip the test.
+ */
 int env_setup_memory(struct test_env *env, size_t pages);
-
 int env_setup(struct test_env *env, size_t pages);
 void env_teardown(struct test_env *env);
 

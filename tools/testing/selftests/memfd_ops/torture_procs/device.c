@@ -88,7 +88,7 @@ static void open_device(struct worker *w, struct device *d)
 {
 	int ret;
 
-	/* whatever the choices, each kind is somebody's first */
+	/* whatever the choices, each kind is the first one of some worker */
 	d->kind = MDMA + (w->opens++ ? (int)pick(&w->random, LAST_KIND) :
 				       w->slot % LAST_KIND);
 	if (model->wanted[d->kind])
@@ -264,7 +264,7 @@ static void has_landed(struct worker *w, struct window *win, size_t page, __u64 
 		      value, page, win->file, data[LANDING(w->slot)]);
 }
 
-/* Write to anybody's page, to our own cell of it. */
+/* Write to any worker's page, to our own cell of it. */
 static void device_write(struct worker *w, struct device *d, struct window *win)
 {
 	size_t page = some_page(w, win);

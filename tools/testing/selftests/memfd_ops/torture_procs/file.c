@@ -83,7 +83,7 @@ void give_up(int file, size_t first, size_t pages)
 	end_changes(file, first, pages, GONE);
 }
 
-/* To read them is one way, but reclaim may take those back that nobody wrote to. */
+/* A read fault adds pages as well, but reclaim may drop pages that are still clean. */
 static int fault_in(int file, size_t first, size_t pages)
 {
 	return madvise(addr_of(file, first), pages * PAGE, MADV_POPULATE_READ) ||

@@ -193,7 +193,7 @@ static int rebind(const char *driver, const char *address, bool reload)
 	return write_file(path, address);
 }
 
-/* It waits in the kernel until nobody has the device open. */
+/* Unbinding waits in the kernel until the device is closed. */
 static void take_driver_away(struct supervisor *s)
 {
 	bool reload = pick(&s->random, 2) || !model->counts[RMMODS];
