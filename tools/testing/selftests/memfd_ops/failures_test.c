@@ -17,7 +17,7 @@
 /* A third instance, which is made and opened while the other two follow */
 #define OTHER	MDMA_UUID "0000-4000-8000-000000000003"
 
-struct followed {
+struct fail_env {
 	struct test_env env;
 	__u64 iova[2];	/* of the file's first page */
 	int uffd, event;
@@ -25,18 +25,18 @@ struct followed {
 	int create, remove;	/* their files in sysfs: to be written to */
 	char cdev[64];	/* its character device */
 	/* what else holds after a call that gave @ret */
-	bool (*fine)(struct followed *f, int ret);
+	bool (*fine)(struct fail_env *f, int ret);
 	unsigned char buf[4 * PAGE];
 };
 
 FIXTURE(failures)
 {
-	struct followed f;
+	struct fail_env f;
 };
 
 FIXTURE_SETUP(failures)
 {
-	struct followed *f = &self->f;
+	struct fail_env *f = &self->f;
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffdio_api api = { .api = UFFD_API };
 	char path[PATH_MAX];
@@ -70,7 +70,7 @@ FIXTURE_SETUP(failures)
 
 FIXTURE_TEARDOWN(failures)
 {
-	struct followed *f = &self->f;
+	struct fail_env *f = &self->f;
 
 	fail_nothing_in(NULL);
 	fail_anything("1");
@@ -84,7 +84,7 @@ FIXTURE_TEARDOWN(failures)
 	cgroup_leave();
 }
 
-static int unmap_all(struct followed *f)
+static int unmap_all(struct fail_env *f)
 {
 	__s64 first = mdma_unmap_all(&f->env.dev[0]);
 	__s64 second = mdma_unmap_all(&f->env.dev[1]);
@@ -93,7 +93,7 @@ static int unmap_all(struct followed *f)
 }
 
 /* Both devices, each at IOVAs for which the IOMMU has no tables yet */
-static int follow(struct followed *f)
+static int follow(struct fail_env *f)
 {
 	struct mdma *m = f->env.dev;
 	int ret;
@@ -107,7 +107,7 @@ static int follow(struct followed *f)
 	return ret;
 }
 
-static int differ(struct followed *f)
+static int differ(struct fail_env *f)
 {
 	struct test_env *env = &f->env;
 
@@ -116,7 +116,7 @@ static int differ(struct followed *f)
 }
 
 /* How many pages are pinned for them: what both have is for both */
-static long held(struct followed *f)
+static long held(struct fail_env *f)
 {
 	struct mdma *m = f->env.dev;
 
@@ -125,7 +125,7 @@ static long held(struct followed *f)
 }
 
 /* A file of four pages, without consumers */
-static int begin(struct followed *f)
+static int begin(struct fail_env *f)
 {
 	struct test_env *env = &f->env;
 	int i, ret = unmap_all(f);
@@ -139,13 +139,13 @@ static int begin(struct followed *f)
 	return 0;
 }
 
-static int mapped(struct followed *f)
+static int mapped(struct fail_env *f)
 {
 	return begin(f) ?: follow(f);
 }
 
 /* The four pages are in swap. */
-static int swapped(struct followed *f)
+static int swapped(struct fail_env *f)
 {
 	int ret = begin(f);
 
@@ -155,7 +155,7 @@ static int swapped(struct followed *f)
 }
 
 /* The four pages are in ZONE_MOVABLE, where no device may pin them. */
-static int movable(struct followed *f)
+static int movable(struct fail_env *f)
 {
 	__u64 frames[2];
 	int ret = begin(f);
@@ -164,7 +164,7 @@ static int movable(struct followed *f)
 	return ret ?: pages_in_frames(at(&f->env, 10), 4, frames) == 4 ? 0 : -EXDEV;
 }
 
-static bool has_moved(struct followed *f, int ret)
+static bool has_moved(struct fail_env *f, int ret)
 {
 	__u64 frames[2];
 
@@ -173,7 +173,7 @@ static bool has_moved(struct followed *f, int ret)
 }
 
 /* There is no third instance. */
-static int without_other(struct followed *f)
+static int without_other(struct fail_env *f)
 {
 	close_fd(&f->remove);
 	mdma_close(&f->other);
@@ -181,7 +181,7 @@ static int without_other(struct followed *f)
 }
 
 /* There is one, but it is not open. */
-static int with_other(struct followed *f)
+static int with_other(struct fail_env *f)
 {
 	char path[PATH_MAX];
 	int ret = without_other(f);
@@ -206,18 +206,18 @@ static bool other_is(bool there)
 	return !access(MDMA_DEVICES "/" OTHER, F_OK) == there;
 }
 
-static bool is_created(struct followed *f, int ret)
+static bool is_created(struct fail_env *f, int ret)
 {
 	return other_is(!ret);
 }
 
-static bool is_removed(struct followed *f, int ret)
+static bool is_removed(struct fail_env *f, int ret)
 {
 	return other_is(ret);
 }
 
 /* Open, it can do what an instance can; or it is there, and closed. */
-static bool is_open(struct followed *f, int ret)
+static bool is_open(struct fail_env *f, int ret)
 {
 	struct mdma *m = &f->other;
 	__u64 iova = m->info.iova_start;
@@ -230,7 +230,7 @@ static bool is_open(struct followed *f, int ret)
 }
 
 /* The eventfd is the instance's, which can be tried out. */
-static bool is_heard(struct followed *f, int ret)
+static bool is_heard(struct fail_env *f, int ret)
 {
 	struct vfio_irq_set irq = {
 		.argsz = sizeof(irq),
@@ -244,7 +244,7 @@ static bool is_heard(struct followed *f, int ret)
 	       read(f->event, &times, sizeof(times)) == sizeof(times) && times == 1;
 }
 
-static int huge_mapped(struct followed *f)
+static int huge_mapped(struct fail_env *f)
 {
 	int ret = begin(f);
 
@@ -257,34 +257,34 @@ static int huge_mapped(struct followed *f)
  * The calls; each returns 0 or a negative errno
  */
 
-static int by_fallocate(struct followed *f)
+static int by_fallocate(struct fail_env *f)
 {
 	return grow(f->env.fd, 4, 30);
 }
 
-static int by_fallocate_behind(struct followed *f)
+static int by_fallocate_behind(struct fail_env *f)
 {
 	return fallocate(f->env.fd, 0, (HUGE_PAGES - 2) * PAGE, 4 * PAGE) ? -errno : 0;
 }
 
-static int by_write(struct followed *f)
+static int by_write(struct fail_env *f)
 {
 	ssize_t ret = pwrite(f->env.fd, f->buf, sizeof(f->buf), 20 * PAGE + 100);
 
 	return ret < 0 ? -errno : ret == sizeof(f->buf) ? 0 : -ENOMEM;
 }
 
-static int by_write_fault(struct followed *f)
+static int by_write_fault(struct fail_env *f)
 {
 	return madvise(at(&f->env, 20), 4 * PAGE, MADV_POPULATE_WRITE) ? -errno : 0;
 }
 
-static int by_read_fault(struct followed *f)
+static int by_read_fault(struct fail_env *f)
 {
 	return madvise(at(&f->env, 20), 4 * PAGE, MADV_POPULATE_READ) ? -errno : 0;
 }
 
-static int by_uffd(struct followed *f)
+static int by_uffd(struct fail_env *f)
 {
 	struct uffdio_copy copy = {
 		.dst = (uintptr_t)at(&f->env, 50),
@@ -296,41 +296,41 @@ static int by_uffd(struct followed *f)
 	return ioctl(f->uffd, UFFDIO_COPY, &copy) && errno != EEXIST ? -errno : 0;
 }
 
-static int by_punch(struct followed *f)
+static int by_punch(struct fail_env *f)
 {
 	return punch(f->env.fd, 11, 2);
 }
 
-static int by_madv_remove(struct followed *f)
+static int by_madv_remove(struct fail_env *f)
 {
 	return madvise(at(&f->env, 11), 2 * PAGE, MADV_REMOVE) ? -errno : 0;
 }
 
-static int by_truncate(struct followed *f)
+static int by_truncate(struct fail_env *f)
 {
 	return ftruncate(f->env.fd, 11 * PAGE + 100) ? -errno : 0;
 }
 
-static int by_unmap(struct followed *f)
+static int by_unmap(struct fail_env *f)
 {
 	__s64 ret = mdma_unmap(&f->env.dev[0], f->iova[0], PAGES * PAGE);
 
 	return ret < 0 ? ret : ret == PAGES * PAGE ? 0 : -EPROTO;
 }
 
-static int by_unmap_all(struct followed *f)
+static int by_unmap_all(struct fail_env *f)
 {
 	return unmap_all(f);
 }
 
-static int by_query(struct followed *f)
+static int by_query(struct fail_env *f)
 {
 	struct vfio_mdma_query q;
 
 	return mdma_query(&f->env.dev[0], f->iova[0], VFIO_MDMA_QUERY_FLAG_PRESENT, &q);
 }
 
-static int by_copy(struct followed *f)
+static int by_copy(struct fail_env *f)
 {
 	int ret = mdma_copy(&f->env.dev[0], f->iova[0] + 10 * PAGE,
 			    f->iova[0] + 13 * PAGE, 64);
@@ -338,12 +338,12 @@ static int by_copy(struct followed *f)
 	return ret < 0 ? ret : ret == VFIO_MDMA_STATUS_DONE ? 0 : -EPROTO;
 }
 
-static int by_reset(struct followed *f)
+static int by_reset(struct fail_env *f)
 {
 	return ioctl(f->env.dev[0].fd, VFIO_DEVICE_RESET) ? -errno : 0;
 }
 
-static int by_irq(struct followed *f)
+static int by_irq(struct fail_env *f)
 {
 	struct vfio_irq_set irq = {
 		.argsz = sizeof(irq),
@@ -354,7 +354,7 @@ static int by_irq(struct followed *f)
 	return ioctl(f->env.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
-static int by_eventfd(struct followed *f)
+static int by_eventfd(struct fail_env *f)
 {
 	struct {
 		struct vfio_irq_set set;
@@ -373,7 +373,7 @@ static int by_eventfd(struct followed *f)
 	return ioctl(f->env.dev[0].fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
-static int by_infos(struct followed *f)
+static int by_infos(struct fail_env *f)
 {
 	struct vfio_device_info device = { .argsz = sizeof(device) };
 	struct vfio_region_info region = {
@@ -398,7 +398,7 @@ static int by_infos(struct followed *f)
 }
 
 /* The list of consumers */
-static int by_list(struct followed *f)
+static int by_list(struct fail_env *f)
 {
 	char *text = (char *)f->buf;
 	int ret;
@@ -409,7 +409,7 @@ static int by_list(struct followed *f)
 	return consumers_text_has(text, "iommu", 8, 32) ? 0 : -EPROTO;
 }
 
-static int by_create(struct followed *f)
+static int by_create(struct fail_env *f)
 {
 	if (pwrite(f->create, OTHER, strlen(OTHER), 0) < 0)
 		return -errno;
@@ -418,7 +418,7 @@ static int by_create(struct followed *f)
 	return 0;
 }
 
-static int by_remove(struct followed *f)
+static int by_remove(struct fail_env *f)
 {
 	if (pwrite(f->remove, "1", 1, 0) < 0)
 		return -errno;
@@ -426,12 +426,12 @@ static int by_remove(struct followed *f)
 	return 0;
 }
 
-static int by_open_group(struct followed *f)
+static int by_open_group(struct fail_env *f)
 {
 	return mdma_open_group(&f->other);
 }
 
-static int by_open_cdev(struct followed *f)
+static int by_open_cdev(struct fail_env *f)
 {
 	return mdma_open_cdev_at(&f->other, f->cdev);
 }
@@ -440,9 +440,9 @@ static int by_open_cdev(struct followed *f)
  * @before and @act, with each allocation that @act makes failing once. Returns
  * how many of them it failed for.
  */
-static int sweep(struct __test_metadata *_metadata, struct followed *f,
-		 const char *what, int (*before)(struct followed *f),
-		 int (*act)(struct followed *f), int consumers, long pages)
+static int sweep(struct __test_metadata *_metadata, struct fail_env *f,
+		 const char *what, int (*before)(struct fail_env *f),
+		 int (*act)(struct fail_env *f), int consumers, long pages)
 {
 	struct test_env *env = &f->env;
 	int nth, left = 0, ret, failed = 0;
@@ -575,7 +575,7 @@ TEST_F_TIMEOUT(failures, what_a_device_is_asked, 240)
 /* What only reads lets go of its pages for the seal, and must have them again. */
 TEST_F_TIMEOUT(failures, seal, 120)
 {
-	struct followed *f = &self->f;
+	struct fail_env *f = &self->f;
 	struct mdma *m = &f->env.dev[0];
 	size_t size = PAGES * PAGE;
 	unsigned char *mem;
@@ -609,14 +609,14 @@ TEST_F_TIMEOUT(failures, seal, 120)
 	note("%d allocations failed", nth - 2);
 }
 
-static int by_swap_in(struct followed *f)
+static int by_swap_in(struct fail_env *f)
 {
 	ssize_t ret = pread(f->env.fd, f->buf, PAGE, 10 * PAGE);
 
 	return ret < 0 ? -errno : ret == PAGE ? 0 : -EPROTO;
 }
 
-static int by_swap_in_fault(struct followed *f)
+static int by_swap_in_fault(struct fail_env *f)
 {
 	return madvise(at(&f->env, 10), PAGE, MADV_POPULATE_READ) ? -errno : 0;
 }
@@ -625,7 +625,7 @@ static int by_swap_in_fault(struct followed *f)
  * A page in swap is missing in the device only past the end of the file. Once the file
  * has grown, a read brings the page back for the device, too.
  */
-static int behind_in_swap(struct followed *f)
+static int behind_in_swap(struct fail_env *f)
 {
 	struct test_env *env = &f->env;
 	int ret = begin(f);
@@ -646,8 +646,8 @@ static int behind_in_swap(struct followed *f)
 
 TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 {
-	int (*const acts[])(struct followed *f) = { by_swap_in, by_swap_in_fault };
-	struct followed *f = &self->f;
+	int (*const acts[])(struct fail_env *f) = { by_swap_in, by_swap_in_fault };
+	struct fail_env *f = &self->f;
 	struct test_env *env = &f->env;
 	int nth, left, ret, failed;
 	size_t i;
@@ -688,7 +688,7 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 /* Without memory the folio cannot be split: it stays, zeroed, until the next attempt. */
 TEST_F_TIMEOUT(failures, hole_in_a_huge_page, 240)
 {
-	struct followed *f = &self->f;
+	struct fail_env *f = &self->f;
 	struct test_env *env = &f->env;
 	int nth, left = 0, kept = 0;
 

@@ -34,7 +34,7 @@ struct torture {
 	pthread_mutex_t regions[REGIONS];
 	struct slot slots[2 * SLOTS];
 	pthread_mutex_t engines[2];
-	pthread_rwlock_t world;	/* for writing: everything stands still */
+	pthread_rwlock_t still;	/* for writing: everything stands still */
 	atomic_bool stop;
 	atomic_int wrong;
 	atomic_long done[6], faults;
@@ -285,7 +285,7 @@ static void *work(void *arg)
 	unsigned int what;
 
 	while (!t->stop && !t->wrong) {
-		pthread_rwlock_rdlock(&t->world);
+		pthread_rwlock_rdlock(&t->still);
 		what = pick(&w->random, 100);
 		if (what < 40) {
 			punch_or_fill(w, true);
@@ -306,7 +306,7 @@ static void *work(void *arg)
 			disturb(w);
 			t->done[5]++;
 		}
-		pthread_rwlock_unlock(&t->world);
+		pthread_rwlock_unlock(&t->still);
 	}
 	return NULL;
 }
@@ -354,7 +354,7 @@ static void torture(struct __test_metadata *_metadata, struct test_env *env, boo
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr,
 				      PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&t->world, &attr);
+	pthread_rwlock_init(&t->still, &attr);
 	for (i = 0; i < REGIONS; i++)
 		pthread_mutex_init(&t->regions[i], NULL);
 	for (i = 0; i < 2; i++)
@@ -378,9 +378,9 @@ static void torture(struct __test_metadata *_metadata, struct test_env *env, boo
 		struct timespec pause = { .tv_sec = 3 };
 
 		nanosleep(&pause, NULL);
-		pthread_rwlock_wrlock(&t->world);
+		pthread_rwlock_wrlock(&t->still);
 		compare(t);
-		pthread_rwlock_unlock(&t->world);
+		pthread_rwlock_unlock(&t->still);
 		clock_gettime(CLOCK_MONOTONIC, &now);
 	} while ((now.tv_sec - start.tv_sec < seconds ||
 		  (now.tv_sec - start.tv_sec < LONGEST && !each_done(t))) && !t->wrong);

@@ -10,11 +10,11 @@
 
 #define PAGES	4		/* of each of the mappings, one after the other: */
 
-enum place {
+enum range {
 	BEFORE,			/* by address */
 	FOLLOWED,
 	BEHIND,			/* by address */
-	PLACES,
+	RANGES,
 };
 
 /* Unpin the memory that the device has pinned. */
@@ -23,13 +23,13 @@ static int unpin(struct vdev *pin)
 	return soft_write(pin, PIN, "", 0);
 }
 
-static __u64 iova_in(enum place of, size_t page)
+static __u64 iova_in(enum range of, size_t page)
 {
 	return BASE + (of * PAGES + page) * PAGE;
 }
 
 /* Where the memory is that is mapped by address. */
-static unsigned char *memory(struct test_env *env, enum place of, size_t page)
+static unsigned char *memory(struct test_env *env, enum range of, size_t page)
 {
 	return env->side + (of * PAGES + page) * PAGE;
 }
@@ -74,7 +74,7 @@ FIXTURE_SETUP(access)
 	if (env->lacks)
 		SKIP(return, "%s", env->lacks);
 	ASSERT_EQ(0, ret);
-	ASSERT_EQ(0, env_add_side(env, PLACES * PAGES, false));
+	ASSERT_EQ(0, env_add_side(env, RANGES * PAGES, false));
 	ASSERT_EQ(0, vdev_open(s, &env->pin));
 	if (variant->real)
 		ASSERT_EQ(0, vdev_open(s, &env->dma));
@@ -89,7 +89,7 @@ FIXTURE_TEARDOWN(access)
 }
 
 /* Does the emulated device reach the memory mapped by address there, in all ways? */
-static bool ordinary(struct test_env *env, enum place of, size_t page, unsigned int seed)
+static bool ordinary(struct test_env *env, enum range of, size_t page, unsigned int seed)
 {
 	const __u64 how[] = { 0, PIN };
 	unsigned char *mem = memory(env, of, page);
@@ -167,12 +167,12 @@ TEST_F_TIMEOUT(access, refused, 60)
 TEST_F_TIMEOUT(access, ordinary_beside_it, 60)
 {
 	struct test_env *env = &self->env;
-	enum place place;
+	enum range range;
 	size_t page;
 
-	for (place = BEFORE; place <= BEHIND; place += BEHIND - BEFORE)
+	for (range = BEFORE; range <= BEHIND; range += BEHIND - BEFORE)
 		for (page = 0; page < PAGES; page++)
-			EXPECT_TRUE(ordinary(env, place, page, 10 * place + page));
+			EXPECT_TRUE(ordinary(env, range, page, 10 * range + page));
 	EXPECT_TRUE(follows(env, 0, 1));
 	EXPECT_TRUE(ordinary(env, BEFORE, PAGES - 1, 50));
 	EXPECT_TRUE(ordinary(env, BEHIND, 0, 60));
