@@ -23,8 +23,7 @@
 #include <unistd.h>
 
 #include <memfd_ops/mdma.h>
-
-#include "vmm.h"
+#include <memfd_ops/vmm.h>
 
 #define PAGES	64	/* of the file: a column each */
 

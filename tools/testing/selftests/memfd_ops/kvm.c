@@ -7,7 +7,7 @@
 #include <setjmp.h>
 #include <signal.h>
 
-#include "../../../memfd_ops/vmm.h"
+#include <memfd_ops/vmm.h>
 #include "test_util.h"
 #include "../kselftest_harness.h"
 

@@ -7,7 +7,7 @@
 #define KVM_RIG_H
 
 #include "test_util.h"
-#include "../../../memfd_ops/vmm.h"
+#include <memfd_ops/vmm.h>
 
 #define PAGE_WORDS	(PAGE / sizeof(__u32))
 

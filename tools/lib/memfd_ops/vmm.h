@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A virtual machine monitor that is as small as one can be: a VM whose guest
- * does nothing but read and write memory, word by word, when told. Used by the
- * demo and by the selftests.
+ * does nothing but read and write memory, word by word, one operation at a
+ * time. Used by the programs of tools/memfd_ops and by the selftests.
  *
  *	struct vmm vmm = VMM_INIT;
  *
