@@ -16,6 +16,7 @@
  */
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,8 +25,8 @@
 #include <memfd_ops/mdma.h>
 #include <memfd_ops/memory.h>
 #include <memfd_ops/vfio.h>
+#include <memfd_ops/vmm.h>
 
-#include "../testing/selftests/memfd_ops/kvm_rig.h"
 #include "need.h"
 
 #define KIB	1024UL
@@ -836,12 +837,13 @@ static void row_alone(void)
 
 #define GUEST_SIZE	(256 * MIB)
 #define GUEST_HOLES	16	/* of 2 MiB, to have a mean */
+#define GPA		0x40000000U	/* at a multiple of 2 MiB */
 
 /* A VM whose private memory at GPA is in @fd, or in a guest_memfd if that is -1. */
 static int guest_create(struct vmm *vm, int fd)
 {
 	struct kvm_create_guest_memfd create = { .size = GUEST_SIZE };
-	void *shared = alloc_shared(GUEST_SIZE / PAGE);
+	void *shared = vmm_alloc_shared(GUEST_SIZE);
 
 	need(vmm_create(vm, KVM_X86_SW_PROTECTED_VM, 1), "create a VM");
 	if (fd >= 0)

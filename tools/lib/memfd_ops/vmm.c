@@ -143,6 +143,17 @@ int vmm_enable_memfd_slots(struct vmm *vmm)
 	return ioctl(vmm->fd, KVM_ENABLE_CAP, &enable) ? -errno : 0;
 }
 
+void *vmm_alloc_shared(size_t size)
+{
+	const size_t huge = 2 << 20;
+	unsigned char *mem = mmap(NULL, size + huge, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return NULL;
+	return (void *)(((unsigned long)mem + huge - 1) & ~(huge - 1));
+}
+
 static int create_low_memory(struct vmm *vmm)
 {
 	void *low = mmap(NULL, VMM_LOW_SIZE, PROT_READ | PROT_WRITE,
@@ -217,9 +228,9 @@ static bool kvm_run(struct vmm_vcpu *vcpu)
 }
 
 /*
- * KVM finishes the instruction that the guest stopped at in the next KVM_RUN, and
- * may stop again in the middle of it. Have that behind us before the registers are
- * set, or it would change them again.
+ * In the next KVM_RUN, KVM finishes the instruction at which the guest stopped, and may
+ * stop again in the middle of it. Do that before setting the registers, which it would
+ * change again.
  */
 static void finish_instruction(struct vmm_vcpu *vcpu)
 {
@@ -236,7 +247,7 @@ __s64 vmm_vcpu_resume(struct vmm_vcpu *vcpu)
 	struct kvm_regs regs;
 
 	while (!kvm_run(vcpu))
-		if (errno != EINTR)	/* some signal: this is no reason to stop */
+		if (errno != EINTR)	/* a signal: no reason to stop */
 			return -errno;
 	if (run->exit_reason != KVM_EXIT_IO || run->io.port != AGENT_PORT)
 		return -EPROTO;
@@ -294,6 +305,13 @@ int vmm_create(struct vmm *vmm, unsigned long type, int nr_vcpus)
 	return ret;
 }
 
+int vmm_create_for_memfds(struct vmm *vmm, int nr_vcpus)
+{
+	int ret = vmm_create(vmm, KVM_X86_SW_PROTECTED_VM, nr_vcpus);
+
+	return ret ? ret : vmm_enable_memfd_slots(vmm);
+}
+
 /* The VM goes with the last of its file descriptors and of their mappings. */
 void vmm_destroy(struct vmm *vmm)
 {
@@ -315,8 +333,8 @@ void vmm_destroy(struct vmm *vmm)
 }
 
 /*
- * Statistics: the file begins with a header, which says where the descriptors
- * are (all of one size: the name comes last in each), and where the values are.
+ * Statistics: the file's header has the offsets of the descriptors, which are all of one
+ * size (the name is last in each), and of the values.
  */
 
 static bool read_at(int fd, void *to, size_t size, __u64 offset)

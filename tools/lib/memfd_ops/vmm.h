@@ -54,7 +54,10 @@ struct vmm {
 int vmm_create(struct vmm *vmm, unsigned long type, int nr_vcpus);
 void vmm_destroy(struct vmm *vmm);
 
-/* What KVM_CHECK_EXTENSION says for this VM: 0 when it does not know @cap. */
+/* The same of KVM_X86_SW_PROTECTED_VM, whose memslots may be in memfds. */
+int vmm_create_for_memfds(struct vmm *vmm, int nr_vcpus);
+
+/* What KVM_CHECK_EXTENSION returns for this VM: 0 when it does not know @cap. */
 int vmm_check(struct vmm *vmm, int cap);
 
 /*
@@ -69,6 +72,12 @@ int vmm_set_slot(struct vmm *vmm, __u32 slot, __u32 flags, __u64 gpa, __u64 size
 		 void *mem, int memfd, __u64 memfd_offset);
 int vmm_delete_slot(struct vmm *vmm, __u32 slot);
 
+/*
+ * Anonymous memory at a multiple of 2 MiB, for a guest's shared memory: with a file's
+ * place modulo 2 MiB, its memslot can have huge pages. NULL if there is none.
+ */
+void *vmm_alloc_shared(size_t size);
+
 /* Let the guest have private memory there, or shared memory. */
 int vmm_set_private(struct vmm *vmm, __u64 gpa, __u64 size, bool private);
 
@@ -76,7 +85,7 @@ int vmm_set_private(struct vmm *vmm, __u64 gpa, __u64 size, bool private);
 int vmm_enable_memfd_slots(struct vmm *vmm);
 
 /*
- * What the guest does
+ * The guest's ops
  */
 
 enum vmm_opcode {
@@ -104,7 +113,7 @@ struct vmm_op {
  * -EPROTO	the guest stopped for something else: vcpu->run->exit_reason, which
  *		is KVM_EXIT_MMIO where there is no memory;
  * another	KVM_RUN failed. If exit_reason is KVM_EXIT_MEMORY_FAULT, then
- *		vcpu->run->memory_fault says where the guest lacks a page. When it
+ *		vcpu->run->memory_fault is where the guest lacks a page. When it
  *		has one, vmm_vcpu_resume() goes on with the op from there.
  *
  * A new op gives up the one that is not over.
