@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Guests as devices */
 #include "torture_procs.h"
-#include "../kvm_rig.h"
+#include "../lib/kvm.h"
 
 /* A guest's shared memory, which nothing ever accesses */
 static void *addr_of_shared(size_t page)
@@ -9,7 +9,7 @@ static void *addr_of_shared(size_t page)
 	static __u32 *shared;
 
 	if (!shared)
-		shared = alloc_shared(MAX_PAGES);
+		shared = vmm_alloc_shared(MAX_PAGES * PAGE);
 	return shared + page * PAGE_WORDS;
 }
 
@@ -22,7 +22,7 @@ int guest_open(struct device *d)
 	if (!d->vm)
 		return -ENOMEM;
 	*d->vm = (struct vmm)VMM_INIT;
-	ret = memfd_vm_create(d->vm, 1);
+	ret = vmm_create_for_memfds(d->vm, 1);
 	return ret ? ret : vmm_set_private(d->vm, GPA, WINDOWS * 2 * file_size * PAGE,
 					   true);
 }
