@@ -6,7 +6,7 @@
  *
  *	row  what  consumer  folio  layout  instructions-per-page  [key=value]...
  *
- * Documentation/mm/memfd_ops-bench.rst describes the rows. It runs where the
+ * Documentation/mm/memfd_ops/bench.rst describes the rows. It runs where the
  * time stamp counter counts instructions, and nowhere else: a QEMU with
  * -icount shift=0,sleep=off (ACCEL=icount of the lab), on one CPU.
  *

@@ -15,14 +15,8 @@
 
 static bool parse_consumer(const char *line, struct consumer *c)
 {
-	if (sscanf(line, " %15s pages [%zu, %zu)" COUNTS, c->name, &c->first, &c->end,
-		   &c->invalidated, &c->populated, &c->fallocated) == 6)
-		return true;
-	if (sscanf(line, " %15s pages %zu-%zu" COUNTS, c->name, &c->first, &c->end,
-		   &c->invalidated, &c->populated, &c->fallocated) != 6)
-		return false;
-	c->end++;
-	return true;
+	return sscanf(line, " %15s pages [%zu, %zu)" COUNTS, c->name, &c->first,
+		      &c->end, &c->invalidated, &c->populated, &c->fallocated) == 6;
 }
 
 static bool is_file(const char *line, const struct stat *st)

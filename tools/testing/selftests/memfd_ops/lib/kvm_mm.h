@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What memory management does to the pages of a file by itself, or since an
- * administrator asks for it, as the table in Documentation/mm/memfd_ops-mm.rst has it:
+ * administrator asks for it, as the table in Documentation/mm/memfd_ops/mm.rst has it:
  * with a device as the file's consumer, which pins its pages; with a guest, which
  * faults them in again; with both, and with neither, which shows that the event comes.
  *
