@@ -54,6 +54,34 @@ TEST_F_TIMEOUT(hazards, swap_out, 120)
 }
 
 /*
+ * A hole in part of a page that is in swap reads the page back within the invalidation of
+ * that page. The call must not wait for itself, and the device has the page on return (I4).
+ * Mapping skips pages in swap past the end of the file; here the file then grows.
+ */
+TEST_F_TIMEOUT(hazards, hole_in_a_swapped_page, 60)
+{
+	struct test_env *env = &self->env;
+	int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	ASSERT_EQ(0, env_swap(env));
+	ASSERT_EQ(0, cgroup_enter());
+	ASSERT_EQ(0, env_no_readahead(env));
+	ASSERT_EQ(0, ftruncate(env->fd, 0));
+	ASSERT_EQ(0, fallocate(env->fd, FALLOC_FL_KEEP_SIZE, 10 * PAGE, PAGE));
+	cgroup_reclaim();
+	ASSERT_FALSE(in_core(at(env, 10)));
+	ASSERT_EQ(0, env_map(env, 0, 0, 16));
+	ASSERT_EQ(0, ftruncate(env->fd, env->pages * PAGE));
+	EXPECT_EQ(0, env_reachable(env, 0, 0, 16));
+
+	EXPECT_EQ(0, fallocate(env->fd, punch, 10 * PAGE + 100, 200));
+	EXPECT_EQ(1, env_reachable(env, 0, 0, 16));
+	EXPECT_EQ(0, env_differences(env, 0, 0, 16));
+	EXPECT_TRUE(all(at(env, 10), PAGE, 0));
+	cgroup_leave();
+}
+
+/*
  * No CPU fault marks a page dirty that only a device writes. Reclaim drops clean pages,
  * such as one that was only read so far: it must not drop this one.
  */
