@@ -239,6 +239,45 @@ static struct mdma_parent *mdma_alloc_parent(struct pci_dev *pdev)
 	return pa;
 }
 
+/* Make the device available to mdevs; its DMA has been taken */
+static int mdma_setup(struct mdma_parent *pa)
+{
+	struct pci_dev *pdev = pa->pdev;
+	int ret;
+
+	/* From here on the engine reaches only pages that this driver maps */
+	pci_set_master(pdev);
+	if (pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_MSI) == 1)
+		mdma_engine_use_irq(pa, pci_irq_vector(pdev, 0));
+	ret = mdma_divide_iovas(pa);
+	if (ret)
+		return ret;
+
+	ret = iommu_memfd_domain_init(&pa->imd, pa->domain, &pdev->dev);
+	if (ret)
+		return ret;
+	pa->imd.revoke = mdma_revoke;
+
+	pa->wq = alloc_ordered_workqueue("mdma/%s", WQ_FREEZABLE,
+					 pci_name(pdev));
+	if (!pa->wq) {
+		ret = -ENOMEM;
+		goto err_imd;
+	}
+
+	ret = mdev_register_parent(&pa->parent, &pdev->dev, &mdma_mdev_driver,
+				   &pa->types, 1);
+	if (ret)
+		goto err_wq;
+	return 0;
+
+err_wq:
+	destroy_workqueue(pa->wq);
+err_imd:
+	iommu_memfd_domain_destroy(&pa->imd);
+	return ret;
+}
+
 /* Has probe been called since the module was loaded? */
 static bool mdma_probed;
 
@@ -264,39 +303,9 @@ static int mdma_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = mdma_take_dma(pa);
 	if (ret)
 		return ret;
-
-	/* From here on the engine reaches only pages that this driver maps */
-	pci_set_master(pdev);
-	if (pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_MSI) == 1)
-		mdma_engine_use_irq(pa, pci_irq_vector(pdev, 0));
-	ret = mdma_divide_iovas(pa);
+	ret = mdma_setup(pa);
 	if (ret)
-		goto err_dma;
-
-	ret = iommu_memfd_domain_init(&pa->imd, pa->domain, &pdev->dev);
-	if (ret)
-		goto err_dma;
-	pa->imd.revoke = mdma_revoke;
-
-	pa->wq = alloc_ordered_workqueue("mdma/%s", WQ_FREEZABLE,
-					 pci_name(pdev));
-	if (!pa->wq) {
-		ret = -ENOMEM;
-		goto err_imd;
-	}
-
-	ret = mdev_register_parent(&pa->parent, &pdev->dev, &mdma_mdev_driver,
-				   &pa->types, 1);
-	if (ret)
-		goto err_wq;
-	return 0;
-
-err_wq:
-	destroy_workqueue(pa->wq);
-err_imd:
-	iommu_memfd_domain_destroy(&pa->imd);
-err_dma:
-	mdma_give_dma(pa);
+		mdma_give_dma(pa);
 	return ret;
 }
 

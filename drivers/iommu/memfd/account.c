@@ -62,33 +62,23 @@ void iommu_memfd_account_destroy(struct iommu_memfd_account *account)
 }
 
 /**
- * iommu_memfd_charge - charge for pages that are about to be mapped
+ * iommu_memfd_charge_returning - charge for pages that return
  * @account: the account
  * @nr: number of pages
- * @returning: the pages were mapped before an invalidation, which has not ended.
- *	They are never refused. As a rule they are still charged; those that are
- *	not, because they have replaced others, are charged now.
  *
- * Return: 0, or -EDQUOT if the pages exceed the limit. (After -ENOMEM a page
- * fault that brought the page would be retried without end.)
+ * The pages were mapped before an invalidation, which has not ended. They are
+ * never refused. As a rule they are still charged; those that are not, because
+ * they have replaced others, are charged now.
  */
-int iommu_memfd_charge(struct iommu_memfd_account *account, unsigned long nr,
-		       bool returning)
+void iommu_memfd_charge_returning(struct iommu_memfd_account *account,
+				  unsigned long nr)
 {
-	unsigned long charged = 0;
+	unsigned long charged = min(nr, account->nr_charged_unmapped);
 
-	if (unlikely(returning)) {
-		charged = min(nr, account->nr_charged_unmapped);
-		account->nr_charged_unmapped -= charged;
-	}
-	if (account->mm &&
-	    atomic64_add_return(nr - charged, &account->mm->pinned_vm) > account->limit &&
-	    !returning) {
-		atomic64_sub(nr, &account->mm->pinned_vm);
-		return -EDQUOT;
-	}
+	account->nr_charged_unmapped -= charged;
 	account->nr_mapped += nr;
-	return 0;
+	if (account->mm)
+		atomic64_add(nr - charged, &account->mm->pinned_vm);
 }
 
 /**

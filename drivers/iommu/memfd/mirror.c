@@ -268,30 +268,33 @@ static int map_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
  * struct map_batch - folios to map, in ascending order
  * @folios: the next one; a folio that has been mapped is taken off the front, and
  *	the mirror takes over the caller's reference on it
- * @nr: how many are left
+ * @folios_end: end of the folios; none is left if @folios equals it
  * @start: the next page to map, of the first folio
+ * @pfn: of that page
  * @limit: where the next run starts
  * @gfp: for runs and page tables; see is_returning()
  */
 struct map_batch {
-	struct folio **folios;
-	unsigned int nr;
+	struct folio **folios, **folios_end;
 	pgoff_t start, limit;
+	unsigned long pfn;
 	gfp_t gfp;
 };
 
 /*
- * Set @start and @limit of a batch for its first folio. Returns false if a page of
- * the folio is mapped already.
+ * Set @start, @pfn and @limit of a batch for its first folio. Returns false if a
+ * page of the folio is mapped already.
  */
 static bool find_room(struct iommu_memfd *im, struct map_batch *b)
 {
+	struct folio *folio = b->folios[0];
 	struct interval_tree_node *next;
 
-	b->start = folio_start(im, b->folios[0]);
+	b->start = folio_start(im, folio);
+	b->pfn = folio_pfn(folio) + b->start - folio->index;
 	next = first_run(im, b->start, ULONG_MAX);
 	b->limit = next ? next->start : ULONG_MAX;
-	return folio_end(im, b->folios[0]) <= b->limit;
+	return folio_end(im, folio) <= b->limit;
 }
 
 /*
@@ -300,26 +303,25 @@ static bool find_room(struct iommu_memfd *im, struct map_batch *b)
  */
 static int map_contiguous(struct iommu_memfd *im, struct map_batch *b)
 {
-	struct folio *folio = b->folios[0];
-	unsigned long pfn = folio_pfn(folio) + b->start - folio->index;
 	pgoff_t limit = min(b->limit, b->start + im->max_batch);
-	pgoff_t end = folio_next_index(folio);
-	unsigned int nr;
+	pgoff_t end = folio_next_index(b->folios[0]);
+	struct folio **next = b->folios + 1;
+	unsigned long pfn = b->pfn;
 	int error;
 
-	for (nr = 1; nr < b->nr; nr++) {
-		folio = b->folios[nr];
-		if (folio->index != end || folio_next_index(folio) > limit ||
-		    folio_pfn(folio) != pfn + end - b->start)
+	for (; next < b->folios_end && (*next)->index == end; next++) {
+		/* if the loop ends here, the next call starts with this folio */
+		b->pfn = folio_pfn(*next);
+		if (b->pfn != pfn + end - b->start ||
+		    folio_next_index(*next) > limit)
 			break;
-		end = folio_next_index(folio);
+		end = folio_next_index(*next);
 	}
 	end = min(end, memfd_window_end(&im->mn));
 	error = map_pages(im, b->start, end, pfn, b->gfp);
 	if (error)
 		return error;
-	b->folios += nr;
-	b->nr -= nr;
+	b->folios = next;
 	b->start = end;
 	return 0;
 }
@@ -328,31 +330,33 @@ static int map_contiguous(struct iommu_memfd *im, struct map_batch *b)
  * Map the first folio of a batch, for which find_room() has found room, and those
  * that follow it without a gap in the file: all become one run, or part of one.
  */
-static int map_run(struct iommu_memfd *im, struct map_batch *b)
+static int map_run(struct iommu_memfd *im, struct map_batch *batch)
 {
+	struct map_batch b = *batch;	/* a local copy can stay in registers */
 	struct interval_tree_node *run = NULL;
-	pgoff_t start = b->start;
+	pgoff_t start = b.start;
 	int error;
 
 	lockdep_assert_held(&im->lock);
 	if (start)
 		run = first_run(im, start - 1, start);
 	if (!run) {
-		run = alloc_run(b->gfp);
+		run = alloc_run(b.gfp);
 		if (!run)
 			return -ENOMEM;
 		run->start = start;
 	}
 
 	do {
-		error = map_contiguous(im, b);
-	} while (!error && b->nr && b->folios[0]->index == b->start &&
-		 b->start < b->limit);
+		error = map_contiguous(im, &b);
+	} while (!error && b.folios < b.folios_end &&
+		 b.folios[0]->index == b.start && b.start < b.limit);
 
-	if (b->start > start)
-		add_to_run(im, run, start, b->start);
+	if (b.start > start)
+		add_to_run(im, run, start, b.start);
 	else if (run->start == start)
 		put_run(im, run);
+	*batch = b;
 	return error;
 }
 
@@ -362,12 +366,12 @@ static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
 {
 	struct map_batch b = {
 		.folios = fbatch->folios,
-		.nr = folio_batch_count(fbatch),
+		.folios_end = fbatch->folios + folio_batch_count(fbatch),
 		.gfp = gfp,
 	};
 	int error, ret = 0;
 
-	while (b.nr) {
+	while (b.folios < b.folios_end) {
 		/* without room, @populate has mapped it in the meantime */
 		if (find_room(im, &b)) {
 			error = map_run(im, &b);
@@ -375,9 +379,7 @@ static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
 				continue;
 			ret = error;
 		}
-		folio_put(b.folios[0]);
-		b.folios++;
-		b.nr--;
+		folio_put(*b.folios++);
 	}
 	folio_batch_reinit(fbatch);
 	return ret;
@@ -618,7 +620,11 @@ static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
 
 static int map_entering(struct iommu_memfd *im, struct folio *folio)
 {
-	struct map_batch b = { .folios = &folio, .nr = 1, .gfp = GFP_KERNEL_ACCOUNT };
+	struct map_batch b = {
+		.folios = &folio,
+		.folios_end = &folio + 1,
+		.gfp = GFP_KERNEL_ACCOUNT,
+	};
 	int error;
 
 	if (!find_room(im, &b)) {
