@@ -106,8 +106,9 @@ pristine_tree() {
 	tree_git tag -f pristine
 }
 
-# compile on|off: all objects that the series has touched so far, with the options of
-# make lint; or those of existing files, without our options.
+# compile on|off: all objects that the series has touched so far, and all that our own
+# Makefiles build, with the options of make lint; or those of existing files, without our
+# options.
 compile() {
 	local config=$OUT/$1/.config commit=HEAD objects ours
 
@@ -120,7 +121,9 @@ compile() {
 	fi
 	[ "$1" = on ] || commit=pristine
 	mapfile -t objects < <(tree_git ls-tree -r --name-only $commit |
-		sed -n '/^tools/d; s/\.c$/.o/p')
+		sed -n '/^tools/d; s/\.c$/.o/p'
+		tree_git diff --name-only --diff-filter=A pristine $commit |
+			sed -n '/^tools/d; s,/Makefile$,/,p')
 	silent kmake "$1" -s "${objects[@]}"
 }
 
