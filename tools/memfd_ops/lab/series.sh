@@ -64,7 +64,7 @@ allowed() {
 silent() {
 	local output
 
-	output=$("$@" 2>&1 | { grep -v '^  CC ' || true; }) || output+="status $?"
+	output=$("$@" 2>&1 | { grep -vE '^  (CC|AR) ' || true; }) || output+="status $?"
 	[ -z "$output" ] || { echo "$*: $output"; return 1; }
 }
 
