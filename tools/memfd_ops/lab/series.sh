@@ -110,7 +110,7 @@ pristine_tree() {
 # Makefiles build, with the options of make lint; or those of existing files, without our
 # options.
 compile() {
-	local config=$OUT/$1/.config commit=HEAD objects ours
+	local config=$OUT/$1/.config commit=HEAD dirs objects ours
 
 	if [ ! -e "$config" ] || [ "$TREE/Kconfig.memfd_ops" -nt "$config" ]; then
 		mkdir -p "$OUT/$1"
@@ -120,11 +120,13 @@ compile() {
 		kmake "$1" -s KCONFIG_ALLCONFIG=lab.config allnoconfig
 	fi
 	[ "$1" = on ] || commit=pristine
+	mapfile -t dirs < <(tree_git diff --name-only --diff-filter=A pristine $commit |
+		sed -n '/^tools/d; s,/Makefile$,/,p')
+	# Not the objects in these: two makes would write the same file.
 	mapfile -t objects < <(tree_git ls-tree -r --name-only $commit |
-		sed -n '/^tools/d; s/\.c$/.o/p'
-		tree_git diff --name-only --diff-filter=A pristine $commit |
-			sed -n '/^tools/d; s,/Makefile$,/,p')
-	silent kmake "$1" -s "${objects[@]}"
+		sed -n '/^tools/d; s/\.c$/.o/p' |
+		grep -vF -f <(printf '%s\n' /dev/null "${dirs[@]}"))
+	silent kmake "$1" -s "${dirs[@]}" "${objects[@]}"
 }
 
 programs() {
