@@ -924,7 +924,6 @@ int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 {
 	struct address_space *mapping = folio->mapping;
 	pgoff_t start = folio->index, end = folio_next_index(folio);
-	struct memfd_consumers *cs = memfd_consumers(mapping);
 	struct memfd_invalidation inv;
 	int error;
 
@@ -934,7 +933,7 @@ int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 
 	memfd_invalidate_begin(&inv, mapping, start, end, MEMFD_INVALIDATE_UNDO);
 	if (newly_added)
-		cs->store->drop_folio(folio);
+		memfd_consumers(mapping)->store->drop_folio(folio);
 	else
 		folio_clear_uptodate(folio);
 	folio_unlock(folio);

@@ -85,7 +85,8 @@ static void filemap_put_unlock_pfn(unsigned long pfn)
 
 /**
  * struct memfd_lookup - one call of get_folios()
- * @cs: the file's consumers
+ * @mapping: of the file
+ * @store: the file's store
  * @index: the page to look at next
  * @end: where to stop
  * @fill: initialise folios and read back those in swap, rather than skip them
@@ -94,7 +95,8 @@ static void filemap_put_unlock_pfn(unsigned long pfn)
  * @migrate_tries: how often that failed
  */
 struct memfd_lookup {
-	struct memfd_consumers *cs;
+	struct address_space *mapping;
+	const struct memfd_store_ops *store;
 	pgoff_t index, end;
 	bool fill, migrate;
 	unsigned int migrate_tries;
@@ -106,31 +108,20 @@ enum folio_state {
 	FOLIO_POISONED,
 	FOLIO_UNINITIALISED,
 	FOLIO_MUST_MIGRATE,
-	FOLIO_BUSY,		/* locked by somebody else */
 };
 
-static enum folio_state folio_state(struct memfd_lookup *l, struct folio *folio,
-				    pgoff_t index)
+/* Inline, as get_folios() calls it for every page */
+static __always_inline enum folio_state
+folio_state(struct address_space *mapping, struct folio *folio, pgoff_t index,
+	    bool migrate)
 {
-	if (!memfd_folio_is_at(folio, l->cs->inode->i_mapping, index))
+	if (!memfd_folio_is_at(folio, mapping, index))
 		return FOLIO_GONE;
 	if (folio_contain_hwpoisoned_page(folio))
 		return FOLIO_POISONED;
-	if (l->migrate && needs_longterm_migration(folio))
+	if (migrate && needs_longterm_migration(folio))
 		return FOLIO_MUST_MIGRATE;
 	return folio_test_uptodate(folio) ? FOLIO_READY : FOLIO_UNINITIALISED;
-}
-
-static enum folio_state folio_trylock_state(struct memfd_lookup *l,
-					    struct folio *folio, pgoff_t index)
-{
-	enum folio_state state;
-
-	if (unlikely(!folio_trylock(folio)))
-		return FOLIO_BUSY;
-	state = folio_state(l, folio, index);
-	folio_unlock(folio);
-	return state;
 }
 
 /*
@@ -141,7 +132,10 @@ static enum folio_state folio_trylock_state(struct memfd_lookup *l,
  */
 static void collect_ready(struct memfd_lookup *l, struct folio_batch *fbatch)
 {
-	XA_STATE(xas, &l->cs->inode->i_mapping->i_pages, l->index);
+	struct address_space *mapping = l->mapping;
+	XA_STATE(xas, &mapping->i_pages, l->index);
+	bool fill = l->fill, migrate = l->migrate;
+	enum folio_state state;
 	struct folio *folio;
 	pgoff_t next;
 
@@ -151,7 +145,7 @@ static void collect_ready(struct memfd_lookup *l, struct folio_batch *fbatch)
 			continue;
 		next = xas.xa_index;
 		if (xa_is_value(folio) || !folio_test_uptodate(folio)) {
-			if (l->fill)
+			if (fill)
 				goto out;
 			continue;
 		}
@@ -161,7 +155,13 @@ static void collect_ready(struct memfd_lookup *l, struct folio_batch *fbatch)
 			xas_reset(&xas);
 			continue;
 		}
-		if (unlikely(folio_trylock_state(l, folio, next) != FOLIO_READY)) {
+		if (unlikely(!folio_trylock(folio))) {
+			folio_put(folio);
+			goto out;
+		}
+		state = folio_state(mapping, folio, next, migrate);
+		folio_unlock(folio);
+		if (unlikely(state != FOLIO_READY)) {
 			folio_put(folio);
 			goto out;
 		}
@@ -194,7 +194,7 @@ static int initialise_folio(struct folio *folio)
  */
 static void migrate_folio_longterm(struct memfd_lookup *l, struct folio *folio)
 {
-	if (l->cs->store->migrate_longterm(folio) != -EBUSY)
+	if (l->store->migrate_longterm(folio) != -EBUSY)
 		return;
 	l->migrate = ++l->migrate_tries < MIGRATE_TRIES;
 	schedule_timeout_killable(1);
@@ -217,7 +217,7 @@ static int finish_folio(struct memfd_lookup *l, struct folio *folio,
 {
 	int error;
 
-	switch (folio_state(l, folio, l->index)) {
+	switch (folio_state(l->mapping, folio, l->index, l->migrate)) {
 	case FOLIO_READY:
 		break;
 	case FOLIO_UNINITIALISED:
@@ -250,12 +250,12 @@ static int finish_folio(struct memfd_lookup *l, struct folio *folio,
 /* Wait for the page at @l->index: for its lock, and for its content. As above. */
 static int wait_for_folio(struct memfd_lookup *l, struct folio **foliop)
 {
-	struct inode *inode = l->cs->inode;
-	struct folio *folio = filemap_get_entry(inode->i_mapping, l->index);
+	struct folio *folio = filemap_get_entry(l->mapping, l->index);
 	int error;
 
 	if (xa_is_value(folio) && l->fill) {
-		error = l->cs->store->get_folio(inode, l->index, 0, &folio);
+		error = l->store->get_folio(l->mapping->host, l->index, 0,
+					    &folio);
 		if (error && error != -ENOENT)
 			return error;
 		/* punched meanwhile, or past the end of the file */
@@ -279,7 +279,8 @@ static int filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
 				       struct folio_batch *fbatch)
 {
 	struct memfd_lookup l = {
-		.cs = mn->consumers,
+		.mapping = mn->consumers->inode->i_mapping,
+		.store = mn->consumers->store,
 		.index = max(*index, memfd_window_start(mn)),
 		.end = min(end, memfd_window_end(mn)),
 		.fill = flags & MEMFD_PFN_FILL,
@@ -287,7 +288,7 @@ static int filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
 	struct folio *folio = NULL;
 	int error = 0;
 
-	l.migrate = l.fill && consumer_pins(mn) && l.cs->store->migrate_longterm;
+	l.migrate = l.fill && consumer_pins(mn) && l.store->migrate_longterm;
 	while (l.index < l.end) {
 		collect_ready(&l, fbatch);
 		if (folio_batch_count(fbatch) || l.index >= l.end)
