@@ -135,6 +135,23 @@ static struct interval_tree_node *first_run(struct iommu_memfd *im,
 	return interval_tree_iter_first(&im->runs, start, end - 1);
 }
 
+/* The run that ends at @start, or a new node that starts there; NULL without memory */
+static struct interval_tree_node *run_to_extend(struct iommu_memfd *im,
+						pgoff_t start, gfp_t gfp)
+{
+	struct interval_tree_node *run = NULL;
+
+	lockdep_assert_held(&im->lock);
+	if (start)
+		run = first_run(im, start - 1, start);
+	if (run)
+		return run;
+	run = alloc_run(gfp);
+	if (run)
+		run->start = start;
+	return run;
+}
+
 /*
  * Record that [start, end) is mapped. @run is the run that ends at @start, or a
  * new node.
@@ -245,8 +262,9 @@ static bool is_returning(gfp_t gfp)
 	return gfp & __GFP_NOFAIL;
 }
 
-static int map_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
-		     unsigned long pfn, gfp_t gfp)
+/* Inline, as it is called for every iommu_map() */
+static __always_inline int map_pages(struct iommu_memfd *im, pgoff_t start,
+				     pgoff_t end, unsigned long pfn, gfp_t gfp)
 {
 	size_t size = (end - start) << PAGE_SHIFT;
 	int error;
@@ -333,19 +351,13 @@ static int map_contiguous(struct iommu_memfd *im, struct map_batch *b)
 static int map_run(struct iommu_memfd *im, struct map_batch *batch)
 {
 	struct map_batch b = *batch;	/* a local copy can stay in registers */
-	struct interval_tree_node *run = NULL;
+	struct interval_tree_node *run;
 	pgoff_t start = b.start;
 	int error;
 
-	lockdep_assert_held(&im->lock);
-	if (start)
-		run = first_run(im, start - 1, start);
-	if (!run) {
-		run = alloc_run(b.gfp);
-		if (!run)
-			return -ENOMEM;
-		run->start = start;
-	}
+	run = run_to_extend(im, start, b.gfp);
+	if (!run)
+		return -ENOMEM;
 
 	do {
 		error = map_contiguous(im, &b);
@@ -620,21 +632,28 @@ static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
 
 static int map_entering(struct iommu_memfd *im, struct folio *folio)
 {
-	struct map_batch b = {
-		.folios = &folio,
-		.folios_end = &folio + 1,
-		.gfp = GFP_KERNEL_ACCOUNT,
-	};
+	pgoff_t start = folio_start(im, folio), end = folio_end(im, folio);
+	struct interval_tree_node *run;
 	int error;
 
-	if (!find_room(im, &b)) {
+	if (first_run(im, start, end)) {
 		revoke_all_unnotified(im);
 		return -EEXIST;
 	}
-	error = map_run(im, &b);
-	if (!error)
-		folio_get(folio);
-	return error;
+	run = run_to_extend(im, start, GFP_KERNEL_ACCOUNT);
+	if (!run)
+		return -ENOMEM;
+	error = map_pages(im, start, end,
+			  folio_pfn(folio) + start - folio->index,
+			  GFP_KERNEL_ACCOUNT);
+	if (error) {
+		if (run->start == start)
+			put_run(im, run);
+		return error;
+	}
+	add_to_run(im, run, start, end);
+	folio_get(folio);
+	return 0;
 }
 
 static int mirror_populate(struct memfd_falloc_notifier *mn,
