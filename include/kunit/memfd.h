@@ -9,6 +9,7 @@
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/memfd_store.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
@@ -68,6 +69,16 @@ static inline int memfd_test_punch(struct file *file, pgoff_t start, pgoff_t end
 	return vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			     (loff_t)start << PAGE_SHIFT,
 			     (loff_t)(end - start) << PAGE_SHIFT);
+}
+
+/* Begin an invalidation of [start, end), as a hole in these pages does */
+static inline void memfd_test_invalidate(struct memfd_invalidation *inv,
+					 struct file *file,
+					 pgoff_t start, pgoff_t end)
+{
+	memfd_invalidate_begin(inv, file->f_mapping, (loff_t)start << PAGE_SHIFT,
+			       ((loff_t)end << PAGE_SHIFT) - 1,
+			       MEMFD_INVALIDATE_PUNCH);
 }
 
 static inline bool memfd_test_present(struct file *file, pgoff_t index)

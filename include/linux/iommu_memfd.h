@@ -63,16 +63,13 @@ bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length);
  * struct iommu_memfd_account - pinned pages, and the process they count for
  *
  * The pages count in the process's pinned_vm, which is kept below its
- * RLIMIT_MEMLOCK:
- *
- *	charged pages = nr_mapped + nr_charged_unmapped
+ * RLIMIT_MEMLOCK.
  */
 struct iommu_memfd_account {
 	/* private: */
 	struct mm_struct *mm;	/* NULL: for nobody */
 	s64 limit;		/* of pinned_vm, in pages */
 	unsigned long nr_mapped;
-	unsigned long nr_charged_unmapped;
 };
 
 /**
@@ -89,11 +86,14 @@ struct iommu_memfd_account {
  * @length: of the window
  * @offset: of the window in the file
  * @prot: IOMMU_READ, IOMMU_WRITE or both
+ * @small_entries: map each page by an entry of its own; set by the caller after
+ *	iommu_memfd_range_init()
  */
 struct iommu_memfd_range {
 	struct file *file;
 	u64 iova, length, offset;
 	int prot;
+	bool small_entries;
 	/* private: */
 	struct iommu_memfd_account account;
 	struct list_head mirrors;

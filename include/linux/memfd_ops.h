@@ -33,6 +33,18 @@ struct memfd_consumers;
 struct memfd_falloc_notifier;
 
 /**
+ * struct memfd_read - a lookup of pages that are to be mapped
+ *
+ * On the stack of a consumer, from memfd_read_begin() to memfd_read_end().
+ */
+struct memfd_read {
+	/* private: */
+	struct list_head list;
+	pgoff_t start, end;
+	bool retry;
+};
+
+/**
  * struct memfd_falloc_notifier_ops - a consumer's callbacks
  *
  * All ranges are in pages of the file, half-open [start, end), and clipped to
@@ -58,17 +70,24 @@ struct memfd_falloc_notifier;
  *	or TLBs, and no reference on them, except for one that a concurrent
  *	lookup holds briefly and will not map. (Such a reference can make the
  *	filesystem zero the part of a huge folio that lies in a hole, rather
- *	than free it.) Cannot fail, and must not allocate. Must take the lock
- *	under which the consumer calls memfd_read_retry(). A range never ends
- *	within a folio, unless the window does. Called with i_rwsem held, or
- *	with a folio lock, or both. It would wait for itself if it called
+ *	than free it.) Cannot fail. Must take the lock under which the consumer
+ *	calls memfd_read_retry(). Called with i_rwsem held, or with a folio
+ *	lock, or both. It would wait for itself if it called
  *	memfd_read_begin(), or filled pages by %MEMFD_PFN_FILL.
+ *
+ *	A consumer that pins gets the pages that leave, and no other: the rest
+ *	of their folios stays mapped. For one that does not, the range never
+ *	ends within a folio, unless the window does, and the callback must not
+ *	allocate, since it may run in reclaim.
  * @invalidate_end:
- *	The invalidation that began with @invalidate_page_range is over; the
- *	consumer may map what the file still has in the range. Called without a
- *	folio lock, except where a folio was replaced (see @populate); i_rwsem
- *	may be held. Exactly one call follows every @invalidate_page_range,
- *	unless the consumer unregisters in between. Optional.
+ *	An invalidation is over; the consumer may map what the file still has in
+ *	the range. Called without a folio lock, except where a folio was
+ *	replaced (see @populate); i_rwsem may be held. For a consumer that does
+ *	not pin, exactly one call follows every @invalidate_page_range, with the
+ *	same range, unless the consumer unregisters in between. One that pins
+ *	has to look for pages that have stayed after all, and for folios that
+ *	the operation has read back from swap; its range includes pages that
+ *	were cleared in part, and have stayed mapped. Optional.
  * @fallocate:
  *	fallocate(2) is about to fill the range; no page has been added yet. An
  *	error refuses it, and fallocate(2) returns that error without changing
@@ -80,17 +99,35 @@ struct memfd_falloc_notifier;
  *	A folio that overlaps the window has entered the file. It is locked,
  *	uptodate and in the page cache until the callback returns. The consumer
  *	maps the part in its window, after checking memfd_read_retry() with
- *	@seq under its own lock; on retry it returns -EAGAIN. After any other
+ *	@read under its own lock; on retry it returns -EAGAIN. After any other
  *	error the core removes the folio again, and the operation that brought
  *	it fails; errnos with a meaning of their own on these paths (-EEXIST,
- *	-EFAULT, -EINVAL, -EIO, -ENOENT) become -ENXIO.
+ *	-EFAULT, -EINVAL, -EIO, -ENOENT) become -ENXIO. But if the consumer
+ *	has no veto, see &memfd_falloc_notifier.may_miss, the folio stays, and
+ *	the consumer lacks it.
  *
- *	Optional. A consumer that has @populate pins: it holds one reference on
- *	each folio that it has mapped, which keeps the folio from being migrated
+ *	Optional. A consumer that has @populate pins: it holds one reference for
+ *	each page that it has mapped, which keeps the folio from being migrated
  *	and swapped out. A consumer without @populate looks pages up when it
  *	needs them and holds no reference. For such a consumer the core calls
  *	@invalidate_page_range and @invalidate_end when a folio is migrated or
  *	swapped out, both with the folio locked, possibly in reclaim.
+ * @unpin:
+ *	A folio, of which pages in the range stay in the file, is about to be
+ *	split; it is locked. The consumer drops its references on the pages that
+ *	it has mapped, and keeps the translations. Until @repin it neither drops
+ *	them again, in @invalidate_page_range for instance, nor unregisters.
+ *	Must not allocate. Set together with @populate.
+ * @repin:
+ *	The folio has been split, or has not. The consumer takes a reference for
+ *	each page that it has mapped in the range. Always follows @unpin.
+ * @nr_pinned:
+ *	How many references does the consumer hold on pages in the range? May
+ *	be less than that for pages that are just being mapped or unmapped. Set
+ *	together with @populate.
+ * @missed:
+ *	memfd_missed() has counted pages that the consumer lacks. It may notify
+ *	its owner. Folio locks may be held. Optional.
  */
 struct memfd_falloc_notifier_ops {
 	const char *name;
@@ -105,13 +142,20 @@ struct memfd_falloc_notifier_ops {
 	void (*fallocate_abort)(struct memfd_falloc_notifier *mn,
 				pgoff_t start, pgoff_t end);
 	int (*populate)(struct memfd_falloc_notifier *mn, struct folio *folio,
-			unsigned long seq);
+			const struct memfd_read *read);
+	void (*unpin)(struct memfd_falloc_notifier *mn,
+		      pgoff_t start, pgoff_t end);
+	void (*repin)(struct memfd_falloc_notifier *mn,
+		      pgoff_t start, pgoff_t end);
+	unsigned long (*nr_pinned)(struct memfd_falloc_notifier *mn,
+				   pgoff_t start, pgoff_t end);
+	void (*missed)(struct memfd_falloc_notifier *mn);
 };
 
 /*
  * get_lock_pfn(): fill a hole, rather than return -ENOENT.
- * get_folios(): initialise folios that were only fallocated, and read back
- * those in swap, rather than skip them.
+ * prepare_folios(): initialise folios that were only fallocated, and read back
+ * those in swap.
  */
 #define MEMFD_PFN_FILL		BIT(0)
 
@@ -140,6 +184,18 @@ struct memfd_falloc_notifier_ops {
  * @put_unlock_pfn:
  *	Ends what get_lock_pfn() began. Marks the folio dirty, since a device
  *	or a guest writes without a fault that would mark it.
+ * @prepare_folios:
+ *	Does what may take long before get_folios() can return the folios in
+ *	[@start, @end). Waits for their locks. With %MEMFD_PFN_FILL, which a
+ *	consumer passes once after it has registered, initialises folios that
+ *	were only fallocated, and reads back those in swap; before that, for a
+ *	consumer that pins, migrates them out of memory that must stay movable,
+ *	unless somebody else holds them there. May sleep, so call it outside
+ *	memfd_read_begin() and memfd_read_end(). @flags is 0, which cannot
+ *	fail, or %MEMFD_PFN_FILL.
+ *
+ *	Returns 0, or -EIO, -ENOMEM, -EINTR, or an error of a consumer's
+ *	@populate.
  * @get_folios:
  *	Fills @fbatch, which must be empty, with the folios present in the
  *	window in [*@index, @end), in ascending order. Each is referenced,
@@ -147,30 +203,34 @@ struct memfd_falloc_notifier_ops {
  *	time, so the caller maps it only after memfd_read_retry(), and either
  *	keeps the reference for its mapping or drops it without delay.
  *	*@index is advanced past the last page looked at. Holes cost nothing.
- *	@flags is 0, which cannot fail, or %MEMFD_PFN_FILL. May sleep.
- *
- *	Returns 0, with an empty @fbatch when nothing is left before @end, or
- *	-EIO, -ENOMEM, -EINTR or an error of a consumer's @populate, with an
- *	empty @fbatch.
+ *	With an empty @fbatch and *@index below @end, the folio at *@index is
+ *	locked: wait for it by prepare_folios(). Does not sleep.
  * @find_hole:
  *	Finds the first page of [start, end) that the file does not have, or
  *	returns end if it has all of them. The caller holds references on all of
  *	them. Folio locks may be held. May sleep.
+ * @hold_folios:
+ *	Takes one reference for each page of [start, end), all of which the file
+ *	has, and keeps until this returns. Folio locks may be held. May sleep.
  * @put_folios:
- *	Drops one reference on each folio that the file has in [start, end),
- *	obtained by @get_folios or in &memfd_falloc_notifier_ops.populate, and
- *	first marks it dirty if @dirty is set, for a device that may have
- *	written to it. Folio locks may be held. May sleep.
+ *	Drops one reference for each page that the file has in [start, end),
+ *	obtained by @get_folios, @hold_folios or in
+ *	&memfd_falloc_notifier_ops.populate, and first marks the folios dirty if
+ *	@dirty is set, for a device that may have written to them. Folio locks
+ *	may be held. May sleep.
  */
 struct memfd_pfn_ops {
 	long (*get_lock_pfn)(struct memfd_falloc_notifier *mn, pgoff_t index,
 			     unsigned int flags, int *order);
 	void (*put_unlock_pfn)(unsigned long pfn);
-	int (*get_folios)(struct memfd_falloc_notifier *mn, pgoff_t *index,
-			  pgoff_t end, unsigned int flags,
-			  struct folio_batch *fbatch);
+	int (*prepare_folios)(struct memfd_falloc_notifier *mn, pgoff_t start,
+			      pgoff_t end, unsigned int flags);
+	void (*get_folios)(struct memfd_falloc_notifier *mn, pgoff_t *index,
+			   pgoff_t end, struct folio_batch *fbatch);
 	pgoff_t (*find_hole)(struct memfd_falloc_notifier *mn, pgoff_t start,
 			     pgoff_t end);
+	void (*hold_folios)(struct memfd_falloc_notifier *mn, pgoff_t start,
+			    pgoff_t end);
 	void (*put_folios)(struct memfd_falloc_notifier *mn, pgoff_t start,
 			   pgoff_t end, bool dirty);
 };
@@ -183,6 +243,11 @@ struct memfd_pfn_ops {
  *
  * @writes: the consumer writes to the pages, or lets a guest or a device write;
  *	set before memfd_register_falloc_notifier()
+ * @may_miss: the consumer has no veto. A page that it cannot take, or a
+ *	fallocate(2) that it refuses, fails for nobody; the consumer lacks the
+ *	page, see memfd_missed(). Set before registration if the owner prefers
+ *	that. Registration sets it for a file that is not open for writing:
+ *	somebody who may not write must not keep others from it
  * @ops: the consumer's callbacks
  * @pfn_ops: how to take pages from the file
  * @file: the file; the registration holds a reference
@@ -191,20 +256,22 @@ struct memfd_pfn_ops {
  */
 struct memfd_falloc_notifier {
 	bool writes;
+	bool may_miss;
 	const struct memfd_falloc_notifier_ops *ops;
 	const struct memfd_pfn_ops *pfn_ops;
 	struct file *file;
 	/* private: */
 	struct memfd_consumers *consumers;
 	struct interval_tree_node window;
+	struct interval_tree_node pinning;
 	struct list_head prepared;
-	unsigned long seq;
 	u64 start_gen;
 	unsigned int nr_active;
 	bool unregistering;
 	atomic_long_t nr_invalidate;
 	atomic_long_t nr_populate;
 	atomic_long_t nr_fallocate;
+	atomic_long_t nr_missed;
 };
 
 #ifdef CONFIG_MEMFD_OPS
@@ -217,21 +284,26 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn);
 void memfd_ops_get(void);
 void memfd_ops_put(void);
-unsigned long memfd_read_begin(struct memfd_falloc_notifier *mn);
+void memfd_read_begin(struct memfd_falloc_notifier *mn, struct memfd_read *read,
+		      pgoff_t start, pgoff_t end);
+int __must_check memfd_read_begin_killable(struct memfd_falloc_notifier *mn,
+					   struct memfd_read *read,
+					   pgoff_t start, pgoff_t end);
+void memfd_read_end(struct memfd_falloc_notifier *mn, struct memfd_read *read);
+void memfd_missed(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end,
+		  int error);
 
 /**
- * memfd_read_retry - has an invalidation begun since memfd_read_begin()?
- * @mn: the consumer
- * @seq: the value of memfd_read_begin(), or the one passed to @populate
+ * memfd_read_retry - has an invalidation of the range begun?
+ * @read: from memfd_read_begin(), or passed to @populate
  *
  * Context: under the lock that the consumer's invalidate_page_range() takes.
  * Return: true if the caller must not map pages found since then.
  */
-static inline bool memfd_read_retry(struct memfd_falloc_notifier *mn,
-				    unsigned long seq)
+static inline bool memfd_read_retry(const struct memfd_read *read)
 {
 	/* the core writes it before the callback takes the consumer's lock */
-	return READ_ONCE(mn->seq) != seq;
+	return READ_ONCE(read->retry);
 }
 
 /* The window is [memfd_window_start(), memfd_window_end()) */

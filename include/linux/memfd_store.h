@@ -9,7 +9,7 @@
  * load and a test of its mapping's flags.
  *
  * Memory management calls the same functions where it touches a folio of any
- * mapping (collapse, split, memory failure).
+ * mapping (collapse, memory failure).
  *
  * See Documentation/mm/memfd_ops/index.rst. Consumers use <linux/memfd_ops.h>.
  */
@@ -22,6 +22,7 @@
 #include <linux/types.h>
 
 struct folio;
+struct folio_batch;
 struct inode;
 struct memfd_consumers;
 struct page;
@@ -39,7 +40,7 @@ struct page;
  *   began without the new consumer is over before it looks for pages. Eviction
  *   of the inode is exempt: every consumer holds a reference on the file.
  * - A folio is locked while it is added, made uptodate, removed, split or
- *   replaced.
+ *   replaced. A split keeps all its pages in the file.
  * - It calls memfd_populate() or memfd_populate_or_drop() for each folio that
  *   becomes uptodate, with the folio still locked; except for one that it needs
  *   in the course of its own invalidation of that page, where it would wait for
@@ -68,11 +69,12 @@ struct page;
  *	file), -EHWPOISON, -EIO, -ENOMEM, -ENOSPC, -EINTR, or an error of
  *	memfd_populate(). May sleep; called without locks.
  * @migrate_longterm:
- *	Migrates a folio out of memory that must stay movable (ZONE_MOVABLE,
- *	CMA), and drops a reference on it. Returns 0 if looking the page up
- *	again makes sense, or -EBUSY if somebody else has a reference, possibly
- *	for a short time. May sleep; the folio is not locked. Optional, for
- *	stores whose folios are never in such memory.
+ *	Migrates folios out of memory that must stay movable (ZONE_MOVABLE,
+ *	CMA), and drops the references of @fbatch, which is empty then. The
+ *	file's memory policy applies. Returns 0, or -EBUSY if some have stayed
+ *	because somebody else has a reference, possibly for a short time. May
+ *	sleep; the folios are not locked. Optional, for stores whose folios are
+ *	never in such memory.
  * @drop_folio:
  *	Removes a folio that a consumer refused from the page cache. The folio
  *	is locked and referenced, and entered the file just now; accounting of
@@ -86,7 +88,7 @@ struct memfd_store_ops {
 	void (*release_write)(struct inode *inode);
 	int (*get_folio)(struct inode *inode, pgoff_t index, unsigned int flags,
 			 struct folio **foliop);
-	int (*migrate_longterm)(struct folio *folio);
+	int (*migrate_longterm)(struct inode *inode, struct folio_batch *fbatch);
 	void (*drop_folio)(struct folio *folio);
 };
 
@@ -97,7 +99,6 @@ struct memfd_store_ops {
  * @MEMFD_INVALIDATE_TRUNCATE: the file is truncated
  * @MEMFD_INVALIDATE_UNDO: an operation that brought pages has failed
  * @MEMFD_INVALIDATE_POISON: a page's memory has failed
- * @MEMFD_INVALIDATE_SEAL: F_SEAL_WRITE is being added
  * @MEMFD_INVALIDATE_MIGRATE: a folio is being migrated
  * @MEMFD_INVALIDATE_SWAP_OUT: a folio is being swapped out
  * @MEMFD_NR_INVALIDATE_REASONS: how many there are
@@ -110,7 +111,6 @@ enum memfd_invalidate_reason {
 	MEMFD_INVALIDATE_TRUNCATE,
 	MEMFD_INVALIDATE_UNDO,
 	MEMFD_INVALIDATE_POISON,
-	MEMFD_INVALIDATE_SEAL,
 	MEMFD_INVALIDATE_MIGRATE,
 	MEMFD_INVALIDATE_SWAP_OUT,
 	MEMFD_NR_INVALIDATE_REASONS
@@ -127,10 +127,13 @@ struct memfd_invalidation {
 	struct memfd_consumers *consumers;
 	struct list_head list;
 	struct inode *inode;
-	pgoff_t start, end;
+	pgoff_t start, end;			/* to the edges of folios */
+	pgoff_t exact_start, exact_end;		/* the pages that leave */
+	pgoff_t touched_start, touched_end;	/* those that leave in part, too */
+	pgoff_t split_start, split_end;		/* of the folio being split */
 	u64 start_gen;
 	enum memfd_invalidate_reason reason;
-	bool revoked;
+	bool ending;
 };
 
 #ifdef CONFIG_MEMFD_OPS
@@ -141,26 +144,30 @@ int memfd_register_store(const struct memfd_store_ops *store);
 void memfd_unregister_store(const struct memfd_store_ops *store);
 void memfd_consumers_free(struct memfd_consumers *cs);
 
-bool __memfd_split_may_discard(struct folio *folio, pgoff_t start);
+gfp_t __memfd_gfp(struct address_space *mapping, gfp_t gfp);
 bool __memfd_needs_longterm_migration(struct address_space *mapping,
 				      struct folio *folio);
 void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 			      struct address_space *mapping,
-			      pgoff_t start, pgoff_t end,
+			      loff_t lstart, loff_t lend,
 			      enum memfd_invalidate_reason reason);
 void __memfd_invalidate_end(struct memfd_invalidation *inv);
+void __memfd_split_begin(struct memfd_invalidation *inv, struct folio *folio);
+void __memfd_split_end(struct memfd_invalidation *inv);
 bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
 			   enum memfd_invalidate_reason reason);
-void __memfd_invalidate_wait(struct address_space *mapping,
-			     pgoff_t start, pgoff_t end);
+int __memfd_invalidate_wait(struct address_space *mapping,
+			    pgoff_t start, pgoff_t end);
 int __memfd_populate(struct folio *folio);
 int __memfd_populate_or_drop(struct folio *folio, bool newly_added);
+int memfd_initialise(struct folio *folio);
 bool __memfd_next_populated(struct address_space *mapping, pgoff_t *index,
 			    pgoff_t end);
 int __memfd_fallocate_begin(struct address_space *mapping,
 			    pgoff_t start, pgoff_t end);
 void __memfd_fallocate_end(struct address_space *mapping,
 			   pgoff_t start, pgoff_t end, int error);
+void __memfd_clear_marks(struct address_space *mapping, xa_mark_t mark);
 void __memfd_poison_begin(struct memfd_invalidation *inv, struct page *page);
 void __memfd_poison_end(struct memfd_invalidation *inv);
 
@@ -184,18 +191,18 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
 }
 
 /**
- * memfd_split_may_discard - may splitting a folio drop pages of it?
- * @folio: locked, in the page cache, until the pages are dropped
- * @start: the first page to be dropped; all behind it in @folio are, too
+ * memfd_gfp - how to allocate a folio for a file
+ * @mapping: of the file
+ * @gfp: as without consumers
  *
  * Context: any but hard interrupts.
- * Return: false if a consumer may have mapped such a page: no invalidation has
- * revoked the pages and not ended yet, or a consumer registered after it began.
+ * Return: @gfp, without __GFP_MOVABLE if the file has a consumer that pins.
  */
-static inline bool memfd_split_may_discard(struct folio *folio, pgoff_t start)
+static inline gfp_t memfd_gfp(struct address_space *mapping, gfp_t gfp)
 {
-	return !memfd_has_consumers(folio->mapping) ||
-	       __memfd_split_may_discard(folio, start);
+	if (memfd_has_consumers(mapping))
+		return __memfd_gfp(mapping, gfp);
+	return gfp;
 }
 
 /**
@@ -218,33 +225,34 @@ static inline bool memfd_needs_longterm_migration(struct address_space *mapping,
  * memfd_invalidate_begin - pages are about to leave a file
  * @inv: on the caller's stack, until memfd_invalidate_end()
  * @mapping: of the file
- * @start: first page of the range
- * @end: end of the range, exclusive; ULONG_MAX for the rest of the file
+ * @lstart: offset of the first byte of the range
+ * @lend: offset of the last byte; -1 for the rest of the file
  * @reason: why
  *
- * On return no consumer can reach a page of the range, or holds a reference
- * on one that it could reach. The core widens the range to whole folios, so
- * that those at its edges can be split. Until memfd_invalidate_end() nothing is
- * mapped in it. A folio that is split must lie in the range, even if no page
- * of it leaves.
+ * On return no consumer can reach a page that lies in the range as a whole, or
+ * holds a reference on one that it could reach. Consumers that pin keep the
+ * other pages of folios across the edges of the range; the caller splits such a
+ * folio between memfd_split_begin() and memfd_split_end(). Until
+ * memfd_invalidate_end() no folio that overlaps the range is mapped or replaced.
  *
  * Context: may sleep. Folio locks may be held.
  */
 static inline void memfd_invalidate_begin(struct memfd_invalidation *inv,
 					  struct address_space *mapping,
-					  pgoff_t start, pgoff_t end,
+					  loff_t lstart, loff_t lend,
 					  enum memfd_invalidate_reason reason)
 {
 	inv->consumers = NULL;
 	if (memfd_has_consumers(mapping))
-		__memfd_invalidate_begin(inv, mapping, start, end, reason);
+		__memfd_invalidate_begin(inv, mapping, lstart, lend, reason);
 }
 
 /**
  * memfd_invalidate_end - the pages are gone
  * @inv: from memfd_invalidate_begin()
  *
- * On return the consumers that pin have mapped again the pages that are left in the range.
+ * On return the consumers that pin have mapped the pages that have stayed in the
+ * range after all.
  *
  * Context: may sleep. No folio lock is held.
  */
@@ -252,6 +260,42 @@ static inline void memfd_invalidate_end(struct memfd_invalidation *inv)
 {
 	if (unlikely(inv->consumers))
 		__memfd_invalidate_end(inv);
+}
+
+/**
+ * memfd_split_begin - a folio across an edge of the range is about to be split
+ * @inv: from memfd_invalidate_begin() or memfd_poison_begin(); NULL for a split
+ *	that is not worth disturbing consumers, and fails if they pin
+ * @folio: locked and referenced, until it has been split
+ *
+ * On return the consumers have no reference on @folio, except for one that a
+ * concurrent lookup holds briefly. They keep their translations to the pages
+ * that stay. Until memfd_split_end() nobody may free, move or replace a page of
+ * the folio. Its lock prevents that while it lasts; after the split, when the
+ * pieces are not locked any more, @inv keeps them from being replaced, and they
+ * are dirty, so that reclaim does not drop them.
+ *
+ * Context: may sleep.
+ */
+static inline void memfd_split_begin(struct memfd_invalidation *inv,
+				     struct folio *folio)
+{
+	if (inv && unlikely(inv->consumers))
+		__memfd_split_begin(inv, folio);
+}
+
+/**
+ * memfd_split_end - the folio has been split, or has not
+ * @inv: as given to memfd_split_begin()
+ *
+ * The pages that stay are in the file still.
+ *
+ * Context: may sleep.
+ */
+static inline void memfd_split_end(struct memfd_invalidation *inv)
+{
+	if (inv && unlikely(inv->consumers))
+		__memfd_split_end(inv);
 }
 
 /**
@@ -333,12 +377,14 @@ static inline int memfd_populate_or_drop(struct folio *folio, bool newly_added)
  * @end: end of the range, exclusive
  *
  * Context: may sleep; no folio lock is held.
+ * Return: 0, or -EINTR if the caller is being killed.
  */
-static inline void memfd_invalidate_wait(struct address_space *mapping,
-					 pgoff_t start, pgoff_t end)
+static inline int memfd_invalidate_wait(struct address_space *mapping,
+					pgoff_t start, pgoff_t end)
 {
 	if (memfd_has_consumers(mapping))
-		__memfd_invalidate_wait(mapping, start, end);
+		return __memfd_invalidate_wait(mapping, start, end);
+	return 0;
 }
 
 /**
@@ -393,12 +439,30 @@ static inline void memfd_fallocate_end(struct address_space *mapping,
 }
 
 /**
+ * memfd_clear_marks - clear the marks of pages that only consumers hold
+ * @mapping: of the file
+ * @mark: set on pages that have more references than those of the page cache
+ *	and of page tables
+ *
+ * Clears the mark of pages whose other references are all of consumers, for
+ * somebody who looks for pages that are pinned otherwise. While it runs, a page
+ * may keep its mark for no reason.
+ *
+ * Context: may sleep; i_rwsem is held for writing.
+ */
+static inline void memfd_clear_marks(struct address_space *mapping,
+				     xa_mark_t mark)
+{
+	if (memfd_has_consumers(mapping))
+		__memfd_clear_marks(mapping, mark);
+}
+
+/**
  * memfd_poison_begin - a page's memory has failed
  * @inv: on the caller's stack, until memfd_poison_end()
  * @page: marked PageHWPoison, with a reference held
  *
- * Invalidates the page's folio, so that it can be split. A consumer that maps
- * again the rest of the range skips poisoned folios.
+ * Invalidates the page. A consumer does not map poisoned pages again.
  *
  * Context: may sleep. Locks the folio.
  */
@@ -429,9 +493,9 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
 	return false;
 }
 
-static inline bool memfd_split_may_discard(struct folio *folio, pgoff_t start)
+static inline gfp_t memfd_gfp(struct address_space *mapping, gfp_t gfp)
 {
-	return true;
+	return gfp;
 }
 
 static inline bool memfd_needs_longterm_migration(struct address_space *mapping,
@@ -442,12 +506,21 @@ static inline bool memfd_needs_longterm_migration(struct address_space *mapping,
 
 static inline void memfd_invalidate_begin(struct memfd_invalidation *inv,
 					  struct address_space *mapping,
-					  pgoff_t start, pgoff_t end,
+					  loff_t lstart, loff_t lend,
 					  enum memfd_invalidate_reason reason)
 {
 }
 
 static inline void memfd_invalidate_end(struct memfd_invalidation *inv)
+{
+}
+
+static inline void memfd_split_begin(struct memfd_invalidation *inv,
+				     struct folio *folio)
+{
+}
+
+static inline void memfd_split_end(struct memfd_invalidation *inv)
 {
 }
 
@@ -472,9 +545,10 @@ static inline int memfd_populate_or_drop(struct folio *folio, bool newly_added)
 	return 0;
 }
 
-static inline void memfd_invalidate_wait(struct address_space *mapping,
-					 pgoff_t start, pgoff_t end)
+static inline int memfd_invalidate_wait(struct address_space *mapping,
+					pgoff_t start, pgoff_t end)
 {
+	return 0;
 }
 
 static inline bool memfd_next_populated(struct address_space *mapping,
@@ -491,6 +565,11 @@ static inline int memfd_fallocate_begin(struct address_space *mapping,
 
 static inline void memfd_fallocate_end(struct address_space *mapping,
 				       pgoff_t start, pgoff_t end, int error)
+{
+}
+
+static inline void memfd_clear_marks(struct address_space *mapping,
+				     xa_mark_t mark)
 {
 }
 

@@ -17,30 +17,46 @@
  *
  *	consumer				removal
  *
- *	seq = memfd_read_begin()
+ *	memfd_read_begin(range)
  *	look up pages
  *						put the invalidation on the list
- *						advance the consumer's seq
+ *						mark lookups of its range
  *						invalidate_page_range():
  *						  lock the consumer
  *						  unmap, flush
  *						  unlock
  *	lock
- *	memfd_read_retry(seq)? start over
+ *	memfd_read_retry()? start over
  *	map
  *	unlock
+ *	memfd_read_end()
  *						remove the pages
- *						take the invalidation off the list
  *						invalidate_end()
+ *						take the invalidation off the list
  *
  * The lock orders the two: either the callback finds the pages mapped, or the
- * consumer sees that the sequence has moved. memfd_read_begin() waits while an
- * invalidation that overlaps the window is on the list, so that starting over
+ * consumer sees that its lookup is marked. memfd_read_begin() waits while an
+ * invalidation that overlaps the range is on the list, so that starting over
  * comes to an end.
  *
  * A page that enters the file is mapped by populate(), under the folio's lock,
  * with the same check. If an invalidation overlaps the folio, then the operation
  * that brought it waits, and starts over.
+ *
+ * A consumer that pins loses just the pages that leave. If a folio of such a page
+ * is huge, it has to be split, and references of consumers on its other pages
+ * are in the way. They go for the time of the split; the translations stay, since
+ * the pages do:
+ *
+ *	lock the folio
+ *	memfd_split_begin(): mark it dirty; unpin(): drop references
+ *	split it, which unlocks most of the pieces
+ *	memfd_split_end(): repin(): take the references again
+ *
+ * In between, a piece has only the references of the page cache. Nobody removes
+ * it: ranges leave under i_rwsem; an invalidation of another kind waits in the
+ * consumer until repin(). Nobody replaces it, since the invalidation is on the
+ * list. Reclaim does not drop it, since it is dirty.
  */
 #define pr_fmt(fmt) "memfd_ops: " fmt
 
@@ -66,6 +82,12 @@ DEFINE_STATIC_KEY_DEFERRED_FALSE(memfd_ops_key, 10 * HZ);
 LIST_HEAD(memfd_files);
 /* Protects memfd_files, and the setting of memfd_stores */
 DEFINE_MUTEX(memfd_files_lock);
+
+/*
+ * Each consumer that pins has a reference for each page, and all pages of a huge
+ * folio have one count. A racing registration or two are no harm.
+ */
+#define MEMFD_MAX_PINNING	(INT_MAX / 4 / (1U << MAX_PAGECACHE_ORDER))
 
 /*
  * Held for reading while a callback runs, and for writing while unregistering
@@ -178,6 +200,8 @@ static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 		return ERR_PTR(-ENOMEM);
 	spin_lock_init(&cs->lock);
 	cs->tree = RB_ROOT_CACHED;
+	cs->pinning = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&cs->reads);
 	INIT_LIST_HEAD(&cs->invalidations);
 	INIT_LIST_HEAD(&cs->prepared);
 	init_waitqueue_head(&cs->wait);
@@ -263,7 +287,9 @@ EXPORT_SYMBOL_GPL(memfd_can_register);
 static bool memfd_ops_valid(const struct memfd_falloc_notifier_ops *ops)
 {
 	return ops->name && ops->invalidate_page_range &&
-	       !ops->get_owner == !ops->put_owner;
+	       !ops->get_owner == !ops->put_owner &&
+	       !ops->populate == !ops->unpin && !ops->populate == !ops->repin &&
+	       !ops->populate == !ops->nr_pinned;
 }
 
 static void memfd_init_consumer(struct memfd_falloc_notifier *mn,
@@ -274,39 +300,15 @@ static void memfd_init_consumer(struct memfd_falloc_notifier *mn,
 	mn->ops = ops;
 	mn->pfn_ops = &memfd_filemap_pfn_ops;
 	mn->consumers = cs;
-	mn->window.start = start;
-	mn->window.last = end - 1;
-	mn->seq = 0;
+	mn->window.start = mn->pinning.start = start;
+	mn->window.last = mn->pinning.last = end - 1;
 	mn->nr_active = 0;
 	mn->unregistering = false;
 	INIT_LIST_HEAD(&mn->prepared);
 	atomic_long_set(&mn->nr_invalidate, 0);
 	atomic_long_set(&mn->nr_populate, 0);
 	atomic_long_set(&mn->nr_fallocate, 0);
-}
-
-/*
- * Pages that a consumer may pin for long must not be in memory that has to stay
- * movable.
- */
-static void memfd_add_pinning(struct memfd_consumers *cs)
-{
-	struct address_space *mapping = cs->inode->i_mapping;
-
-	lockdep_assert_held(&cs->lock);
-	if (!cs->nr_pinning) {
-		cs->gfp = mapping_gfp_mask(mapping);
-		mapping_set_gfp_mask(mapping, cs->gfp & ~__GFP_MOVABLE);
-	}
-	WRITE_ONCE(cs->nr_pinning, cs->nr_pinning + 1);
-}
-
-static void memfd_remove_pinning(struct memfd_consumers *cs)
-{
-	lockdep_assert_held(&cs->lock);
-	WRITE_ONCE(cs->nr_pinning, cs->nr_pinning - 1);
-	if (!cs->nr_pinning)
-		mapping_set_gfp_mask(cs->inode->i_mapping, cs->gfp);
+	atomic_long_set(&mn->nr_missed, 0);
 }
 
 /*
@@ -331,8 +333,10 @@ static void memfd_insert_consumer(struct memfd_falloc_notifier *mn)
 	spin_lock(&cs->lock);
 	mn->start_gen = ++cs->generation;
 	interval_tree_insert(&mn->window, &cs->tree);
-	if (consumer_pins(mn))
-		memfd_add_pinning(cs);
+	if (consumer_pins(mn)) {
+		interval_tree_insert(&mn->pinning, &cs->pinning);
+		WRITE_ONCE(cs->nr_pinning, cs->nr_pinning + 1);
+	}
 	if (!cs->nr++)
 		set_bit(AS_MEMFD_CONSUMERS, &mapping->flags);
 	spin_unlock(&cs->lock);
@@ -349,19 +353,22 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
 	interval_tree_remove(&mn->window, &cs->tree);
 	if (!--cs->nr)
 		clear_bit(AS_MEMFD_CONSUMERS, &cs->inode->i_mapping->flags);
-	if (consumer_pins(mn))
-		memfd_remove_pinning(cs);
+	if (consumer_pins(mn)) {
+		interval_tree_remove(&mn->pinning, &cs->pinning);
+		WRITE_ONCE(cs->nr_pinning, cs->nr_pinning - 1);
+	}
 }
 
 /**
  * memfd_register_falloc_notifier - register a consumer for a window of a file
- * @mn: the consumer, zeroed except for @writes, or as
+ * @mn: the consumer, zeroed except for @writes and @may_miss, or as
  *	memfd_unregister_falloc_notifier() left it
  * @file: a file of a store, such as a memfd
  * @start: first page of the window
  * @end: end of the window, exclusive; it may reach past the end of the file
  * @ops: the consumer's callbacks; @name and @invalidate_page_range are set,
- *	and either both of @get_owner and @put_owner or none
+ *	either both of @get_owner and @put_owner or none, and either all of
+ *	@populate, @unpin, @repin and @nr_pinned or none
  *
  * Callbacks may run before this returns. They report changes from now on; the
  * consumer gets the pages that the file already has through
@@ -374,8 +381,9 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
  * -EINVAL (no store knows the file, the window is empty or reaches past the
  * largest file, a callback that must be there is missing), -EACCES (the consumer
  * writes, and the file can only be appended to), -EPERM (it writes, and the file
- * is sealed against that), -ENOMEM, or -EINTR (killed while waiting).
- * After an error nothing is registered.
+ * is sealed against that), -ENOMEM, -ENOSPC (the file has so many consumers that
+ * the references of another one could overflow a page's count), or -EINTR (killed
+ * while waiting). After an error nothing is registered.
  */
 int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   struct file *file, pgoff_t start,
@@ -393,6 +401,8 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	if (IS_ERR(cs))
 		return PTR_ERR(cs);
 	memfd_init_consumer(mn, cs, start, end, ops);
+	if (!(file->f_mode & FMODE_WRITE))
+		mn->may_miss = true;
 
 	/* before any lock: enabling the key takes those of CPU hotplug */
 	if (!static_key_fast_inc_not_disabled(&memfd_ops_key.key.key))
@@ -400,7 +410,9 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	error = down_read_killable(&inode->i_rwsem);
 	if (error)
 		goto err_put;
-	if (mn->writes && cs->store->claim_write)
+	if (consumer_pins(mn) && READ_ONCE(cs->nr_pinning) >= MEMFD_MAX_PINNING)
+		error = -ENOSPC;
+	else if (mn->writes && cs->store->claim_write)
 		error = cs->store->claim_write(inode);
 	if (!error) {
 		mn->file = get_file(file);
@@ -504,6 +516,8 @@ memfd_next_consumer(struct memfd_consumers *cs,
 
 	if (prev && prev->ops->put_owner)
 		prev->ops->put_owner(prev);
+	if (prev)
+		cond_resched();
 
 	spin_lock(&cs->lock);
 	if (prev)
@@ -555,47 +569,133 @@ bool memfd_invalidating(struct memfd_consumers *cs, pgoff_t start, pgoff_t end)
 	return false;
 }
 
-static void memfd_wait_range(struct memfd_consumers *cs,
+/*
+ * May pages of the range not be mapped? An invalidation that is ending lets
+ * consumers map again: its pages are gone.
+ */
+static bool memfd_unmappable(struct memfd_consumers *cs,
 			     pgoff_t start, pgoff_t end)
-	__must_hold(&cs->lock)
 {
-	wait_event_cmd(cs->wait, !memfd_invalidating(cs, start, end),
-		       spin_unlock(&cs->lock), spin_lock(&cs->lock));
+	struct memfd_invalidation *inv;
+
+	lockdep_assert_held(&cs->lock);
+	list_for_each_entry(inv, &cs->invalidations, list)
+		if (!inv->ending && inv->start < end && start < inv->end)
+			return true;
+	return false;
+}
+
+static void memfd_insert_read(struct memfd_consumers *cs, struct memfd_read *read,
+			      pgoff_t start, pgoff_t end)
+{
+	lockdep_assert_held(&cs->lock);
+	read->start = start;
+	read->end = end;
+	read->retry = false;
+	list_add(&read->list, &cs->reads);
+}
+
+static void memfd_mark_reads(struct memfd_consumers *cs,
+			     const struct memfd_invalidation *inv)
+{
+	struct memfd_read *read;
+
+	lockdep_assert_held(&cs->lock);
+	list_for_each_entry(read, &cs->reads, list)
+		if (read->start < inv->end && inv->start < read->end)
+			WRITE_ONCE(read->retry, true);
 }
 
 /**
  * memfd_read_begin - before a consumer looks up pages to map
  * @mn: the consumer
+ * @read: on the caller's stack, until memfd_read_end()
+ * @start: first page of the range
+ * @end: end of the range, exclusive
  *
- * Waits until no invalidation overlaps the window.
+ * Waits until no invalidation overlaps the range. Until memfd_read_end() the
+ * caller only looks up pages and maps them. It does not sleep for long:
+ * otherwise it might start over without end.
  *
  * Context: may sleep. The caller holds no folio lock, and no lock that callbacks
  * take.
- * Return: a sequence number, for memfd_read_retry().
  */
-unsigned long memfd_read_begin(struct memfd_falloc_notifier *mn)
+void memfd_read_begin(struct memfd_falloc_notifier *mn, struct memfd_read *read,
+		      pgoff_t start, pgoff_t end)
 {
 	struct memfd_consumers *cs = mn->consumers;
-	unsigned long seq;
 
 	might_sleep();
 	spin_lock(&cs->lock);
-	memfd_wait_range(cs, memfd_window_start(mn), memfd_window_end(mn));
-	seq = mn->seq;
+	wait_event_cmd(cs->wait, !memfd_unmappable(cs, start, end),
+		       spin_unlock(&cs->lock), spin_lock(&cs->lock));
+	memfd_insert_read(cs, read, start, end);
 	spin_unlock(&cs->lock);
-	return seq;
 }
 EXPORT_SYMBOL_GPL(memfd_read_begin);
 
-void __memfd_invalidate_wait(struct address_space *mapping,
-			     pgoff_t start, pgoff_t end)
+static int memfd_wait_killable(struct memfd_consumers *cs,
+			       pgoff_t start, pgoff_t end)
+	__must_hold(&cs->lock)
 {
-	struct memfd_consumers *cs = memfd_consumers(mapping);
+	return ___wait_event(cs->wait, !memfd_unmappable(cs, start, end),
+			     TASK_KILLABLE, 0, 0,
+			     spin_unlock(&cs->lock); schedule();
+			     spin_lock(&cs->lock)) ? -EINTR : 0;
+}
+
+/**
+ * memfd_read_begin_killable - memfd_read_begin(), unless the caller is killed
+ * @mn: as there
+ * @read: as there
+ * @start: as there
+ * @end: as there
+ *
+ * Context: as there.
+ * Return: 0, or -EINTR: then memfd_read_end() is not called.
+ */
+int memfd_read_begin_killable(struct memfd_falloc_notifier *mn,
+			      struct memfd_read *read, pgoff_t start, pgoff_t end)
+{
+	struct memfd_consumers *cs = mn->consumers;
+	int error;
 
 	might_sleep();
 	spin_lock(&cs->lock);
-	memfd_wait_range(cs, start, end);
+	error = memfd_wait_killable(cs, start, end);
+	if (!error)
+		memfd_insert_read(cs, read, start, end);
 	spin_unlock(&cs->lock);
+	return error;
+}
+EXPORT_SYMBOL_GPL(memfd_read_begin_killable);
+
+/**
+ * memfd_read_end - pages that were looked up have been mapped, or have not
+ * @mn: the consumer
+ * @read: from memfd_read_begin()
+ *
+ * Context: any but interrupts. Locks that callbacks take may be held.
+ */
+void memfd_read_end(struct memfd_falloc_notifier *mn, struct memfd_read *read)
+{
+	spin_lock(&mn->consumers->lock);
+	list_del(&read->list);
+	spin_unlock(&mn->consumers->lock);
+}
+EXPORT_SYMBOL_GPL(memfd_read_end);
+
+int __memfd_invalidate_wait(struct address_space *mapping,
+			    pgoff_t start, pgoff_t end)
+{
+	struct memfd_consumers *cs = memfd_consumers(mapping);
+	int error;
+
+	might_sleep();
+	spin_lock(&cs->lock);
+	error = memfd_wait_killable(cs, start, end);
+	spin_unlock(&cs->lock);
+	return error;
 }
 
 /* The invalidations that replace a folio, rather than remove pages */
@@ -617,100 +717,204 @@ static bool memfd_applies_to(struct memfd_invalidation *inv,
 
 static void memfd_start_invalidation(struct memfd_invalidation *inv,
 				     struct memfd_consumers *cs,
-				     pgoff_t start, pgoff_t end,
 				     enum memfd_invalidate_reason reason)
 {
 	inv->consumers = cs;
 	inv->reason = reason;
-	inv->start = start;
-	inv->end = end;
-	inv->revoked = false;
+	inv->start = inv->touched_start;
+	inv->end = inv->touched_end;
+	inv->ending = false;
 	spin_lock(&cs->lock);
 	inv->start_gen = ++cs->generation;
 	list_add(&inv->list, &cs->invalidations);
 	cs->nr_invalidations[reason]++;
+	memfd_mark_reads(cs, inv);
 	spin_unlock(&cs->lock);
 }
 
 /*
- * Folios that reach across an edge of the range have to be split, and a
- * reference of a consumer whose window is outside the range would prevent that.
- * Since the invalidation is on the list, nobody maps such a folio any more.
+ * A consumer that does not pin may map a huge folio by one entry, after it has
+ * looked at one page of it: it has to lose the folio as a whole. For those that
+ * pin, nobody must look the folio up while their references are not there, see
+ * memfd_split_begin(). Since the invalidation is on the list, no folio that is
+ * found now is mapped any more.
  */
 static void memfd_widen(struct memfd_invalidation *inv)
 {
-	struct xarray *pages = &inv->consumers->inode->i_mapping->i_pages;
+	struct memfd_consumers *cs = inv->consumers;
+	struct xarray *pages = &cs->inode->i_mapping->i_pages;
 	pgoff_t start = inv->start, last = inv->end - 1;
 
 	start = round_down(start, 1UL << xa_get_order(pages, start));
 	last |= (1UL << xa_get_order(pages, last)) - 1;
+	if (start == inv->start && last == inv->end - 1)
+		return;
 
-	spin_lock(&inv->consumers->lock);
+	spin_lock(&cs->lock);
 	inv->start = start;
 	inv->end = last + 1 ? : ULONG_MAX;
-	spin_unlock(&inv->consumers->lock);
+	memfd_mark_reads(cs, inv);
+	spin_unlock(&cs->lock);
 }
 
+/* Clip the pages that the consumer loses. Returns false if there are none. */
+static bool memfd_clip_lost(const struct memfd_invalidation *inv,
+			    const struct memfd_falloc_notifier *mn,
+			    pgoff_t *s, pgoff_t *e)
+{
+	if (consumer_pins(mn))
+		memfd_clip(mn, inv->exact_start, inv->exact_end, s, e);
+	else
+		memfd_clip(mn, inv->start, inv->end, s, e);
+	return *s < *e;
+}
+
+/* The caller has set the exact and the touched range. */
 static void memfd_invalidate(struct memfd_invalidation *inv,
 			     struct memfd_consumers *cs,
-			     pgoff_t start, pgoff_t end,
 			     enum memfd_invalidate_reason reason)
 {
 	struct memfd_falloc_notifier *mn;
 	pgoff_t s, e;
 
 	might_sleep();
-	memfd_start_invalidation(inv, cs, start, end, reason);
+	memfd_start_invalidation(inv, cs, reason);
 	memfd_widen(inv);
 
 	lock_map_acquire_read(&memfd_callback_map);
 	for_each_consumer(cs, mn, inv->start, inv->end, inv->start_gen) {
-		if (!memfd_applies_to(inv, mn))
+		if (!memfd_applies_to(inv, mn) ||
+		    !memfd_clip_lost(inv, mn, &s, &e))
 			continue;
-		/* the generation never stands still, so this is a new value */
-		WRITE_ONCE(mn->seq, inv->start_gen);
-		memfd_clip(mn, inv->start, inv->end, &s, &e);
 		trace_memfd_invalidate_begin(mn, s, e, reason);
 		atomic_long_inc(&mn->nr_invalidate);
 		mn->ops->invalidate_page_range(mn, s, e);
 	}
 	lock_map_release(&memfd_callback_map);
+}
 
-	spin_lock(&cs->lock);
-	inv->revoked = true;
-	spin_unlock(&cs->lock);
+static void memfd_invalidate_pages(struct memfd_invalidation *inv,
+				   struct memfd_consumers *cs,
+				   pgoff_t start, pgoff_t end,
+				   enum memfd_invalidate_reason reason)
+{
+	inv->exact_start = inv->touched_start = start;
+	inv->exact_end = inv->touched_end = end;
+	memfd_invalidate(inv, cs, reason);
 }
 
 void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 			      struct address_space *mapping,
-			      pgoff_t start, pgoff_t end,
+			      loff_t lstart, loff_t lend,
 			      enum memfd_invalidate_reason reason)
 {
-	if (start < end)
-		memfd_invalidate(inv, memfd_consumers(mapping), start, end,
-				 reason);
+	if (lend != -1 && lend < lstart)
+		return;
+	inv->exact_start = (lstart + PAGE_SIZE - 1) >> PAGE_SHIFT;
+	inv->touched_start = lstart >> PAGE_SHIFT;
+	if (lend == -1) {
+		inv->exact_end = ULONG_MAX;
+		inv->touched_end = ULONG_MAX;
+	} else {
+		inv->exact_end = (lend + 1) >> PAGE_SHIFT;
+		inv->touched_end = (lend >> PAGE_SHIFT) + 1;
+	}
+	memfd_invalidate(inv, memfd_consumers(mapping), reason);
 }
 
+static void memfd_end_consumer(struct memfd_invalidation *inv,
+			       struct memfd_falloc_notifier *mn)
+{
+	pgoff_t s, e;
+
+	if (!mn->ops->invalidate_end || !memfd_applies_to(inv, mn))
+		return;
+	if (consumer_pins(mn))
+		memfd_clip(mn, inv->touched_start, inv->touched_end, &s, &e);
+	else
+		memfd_clip(mn, inv->start, inv->end, &s, &e);
+	if (s >= e)
+		return;
+	trace_memfd_invalidate_end(mn, s, e, inv->reason);
+	mn->ops->invalidate_end(mn, s, e);
+}
+
+/*
+ * While consumers map again what has stayed, the invalidation keeps folios from
+ * being replaced: a mirror that has not got that far has no reference yet.
+ */
 void __memfd_invalidate_end(struct memfd_invalidation *inv)
+{
+	struct memfd_consumers *cs = inv->consumers;
+	struct memfd_falloc_notifier *mn;
+
+	might_sleep();
+	spin_lock(&cs->lock);
+	inv->ending = true;
+	spin_unlock(&cs->lock);
+	wake_up_all(&cs->wait);
+
+	lock_map_acquire_read(&memfd_callback_map);
+	for_each_consumer(cs, mn, inv->start, inv->end, inv->start_gen)
+		memfd_end_consumer(inv, mn);
+	lock_map_release(&memfd_callback_map);
+
+	spin_lock(&cs->lock);
+	list_del(&inv->list);
+	spin_unlock(&cs->lock);
+}
+
+/*
+ * Splitting folios across the edges of an invalidation
+ */
+
+/*
+ * Consumers that registered after the invalidation began have mapped nothing in
+ * its range.
+ */
+void __memfd_split_begin(struct memfd_invalidation *inv, struct folio *folio)
 {
 	struct memfd_consumers *cs = inv->consumers;
 	struct memfd_falloc_notifier *mn;
 	pgoff_t s, e;
 
-	might_sleep();
-	spin_lock(&cs->lock);
-	list_del(&inv->list);
-	spin_unlock(&cs->lock);
-	wake_up_all(&cs->wait);
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	inv->split_start = folio->index;
+	inv->split_end = folio_next_index(folio);
+	/* it has left the file, or came after the range was widened: not mapped */
+	if (!folio_test_large(folio) || folio->mapping != cs->inode->i_mapping ||
+	    inv->split_start < inv->start || inv->split_end > inv->end) {
+		inv->split_end = inv->split_start;
+		return;
+	}
 
+	folio_mark_dirty(folio);
 	lock_map_acquire_read(&memfd_callback_map);
-	for_each_consumer(cs, mn, inv->start, inv->end, inv->start_gen) {
-		if (!memfd_applies_to(inv, mn))
+	for_each_consumer(cs, mn, inv->split_start, inv->split_end,
+			  inv->start_gen) {
+		if (!consumer_pins(mn))
 			continue;
-		memfd_clip(mn, inv->start, inv->end, &s, &e);
-		trace_memfd_invalidate_end(mn, s, e, inv->reason);
-		if (mn->ops->invalidate_end)
-			mn->ops->invalidate_end(mn, s, e);
+		memfd_clip(mn, inv->split_start, inv->split_end, &s, &e);
+		mn->ops->unpin(mn, s, e);
+	}
+	lock_map_release(&memfd_callback_map);
+}
+
+void __memfd_split_end(struct memfd_invalidation *inv)
+{
+	struct memfd_consumers *cs = inv->consumers;
+	struct memfd_falloc_notifier *mn;
+	pgoff_t s, e;
+
+	if (inv->split_start == inv->split_end)
+		return;
+	lock_map_acquire_read(&memfd_callback_map);
+	for_each_consumer(cs, mn, inv->split_start, inv->split_end,
+			  inv->start_gen) {
+		if (!consumer_pins(mn))
+			continue;
+		memfd_clip(mn, inv->split_start, inv->split_end, &s, &e);
+		mn->ops->repin(mn, s, e);
 	}
 	lock_map_release(&memfd_callback_map);
 }
@@ -726,19 +930,17 @@ static bool memfd_may_be_pinned(struct memfd_consumers *cs, struct folio *folio,
 	pgoff_t start = folio->index, end = folio_next_index(folio);
 	/* those of the page cache and of the caller */
 	int unpinned_refs = folio_nr_pages(folio) + 1;
-	struct memfd_falloc_notifier *mn;
-	bool remap_pending;
+	bool pinning, invalidating;
 
 	spin_lock(&cs->lock);
-	for (mn = first_consumer(cs, start, end); mn && !consumer_pins(mn);)
-		mn = next_consumer(mn, start, end);
-	remap_pending = memfd_invalidating(cs, start, end);
+	pinning = interval_tree_iter_first(&cs->pinning, start, end - 1);
+	invalidating = memfd_invalidating(cs, start, end);
 	spin_unlock(&cs->lock);
 
-	if (!mn)
+	if (!pinning)
 		return false;
-	/* it maps the folio again when that invalidation ends */
-	if (remap_pending)
+	/* references may be gone for a split, or the folio be mapped at the end */
+	if (invalidating)
 		return true;
 	/* migration notices references that are taken from now on */
 	return reason != MEMFD_INVALIDATE_MIGRATE ||
@@ -753,52 +955,9 @@ bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
 	if (memfd_may_be_pinned(cs, folio, reason))
 		return false;
-	memfd_invalidate(inv, cs, folio->index, folio_next_index(folio), reason);
+	memfd_invalidate_pages(inv, cs, folio->index, folio_next_index(folio),
+			       reason);
 	return true;
-}
-
-/* Has @inv revoked [start, end) from every consumer that overlaps it? */
-static bool memfd_all_notified(struct memfd_consumers *cs,
-			       const struct memfd_invalidation *inv,
-			       pgoff_t start, pgoff_t end)
-{
-	struct memfd_falloc_notifier *mn;
-
-	lockdep_assert_held(&cs->lock);
-	if (!inv->revoked || start < inv->start || inv->end < end)
-		return false;
-	for (mn = first_consumer(cs, start, end); mn;
-	     mn = next_consumer(mn, start, end))
-		if (mn->start_gen > inv->start_gen)
-			return false;
-	return true;
-}
-
-/*
- * Any invalidation that has revoked the pages will do, not just one of the
- * caller's: if it ends before the pages are dropped, consumers cannot map them
- * again, since the caller holds the folio's lock.
- */
-bool __memfd_split_may_discard(struct folio *folio, pgoff_t start)
-{
-	struct memfd_consumers *cs = memfd_consumers(folio->mapping);
-	pgoff_t end = folio_next_index(folio);
-	struct memfd_invalidation *inv;
-	bool notified = false;
-
-	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
-	if (!folio_test_uptodate(folio))
-		return true;
-	/*
-	 * Only these pages have to be in the range. The rest of the folio stays,
-	 * and is not if the folio came after the range was widened.
-	 */
-	start = max(start, folio->index);
-	spin_lock(&cs->lock);
-	list_for_each_entry(inv, &cs->invalidations, list)
-		notified |= memfd_all_notified(cs, inv, start, end);
-	spin_unlock(&cs->lock);
-	return notified;
 }
 
 /* Lock the page's folio, which may be split until then */
@@ -819,16 +978,18 @@ void __memfd_poison_begin(struct memfd_invalidation *inv, struct page *page)
 {
 	struct folio *folio = memfd_lock_folio_of(page);
 	struct address_space *mapping = folio_mapping(folio);
+	pgoff_t index;
 
 	/* the folio's lock keeps the inode until there is a reference on it */
 	if (mapping && memfd_has_consumers(mapping))
 		inv->inode = igrab(mapping->host);
 	else
 		inv->inode = NULL;
-	if (inv->inode)
-		memfd_invalidate(inv, memfd_consumers(mapping), folio->index,
-				 folio_next_index(folio),
-				 MEMFD_INVALIDATE_POISON);
+	if (inv->inode) {
+		index = folio->index + folio_page_idx(folio, page);
+		memfd_invalidate_pages(inv, memfd_consumers(mapping), index,
+				       index + 1, MEMFD_INVALIDATE_POISON);
+	}
 	folio_unlock(folio);
 }
 
@@ -842,18 +1003,19 @@ void __memfd_poison_end(struct memfd_invalidation *inv)
  * Pages that enter the file
  */
 
-/* Is the folio being invalidated? If not, set *@seq for its populate() */
-static bool memfd_populate_must_wait(struct memfd_consumers *cs,
-				     struct memfd_falloc_notifier *mn,
-				     struct folio *folio, unsigned long *seq)
+/* Begin the lookup of a populate(), unless the folio is being invalidated */
+static bool memfd_try_read_begin(struct memfd_consumers *cs,
+				 struct memfd_read *read, struct folio *folio)
 {
+	pgoff_t start = folio->index, end = folio_next_index(folio);
 	bool wait;
 
 	spin_lock(&cs->lock);
-	wait = memfd_invalidating(cs, folio->index, folio_next_index(folio));
-	*seq = mn->seq;
+	wait = memfd_unmappable(cs, start, end);
+	if (!wait)
+		memfd_insert_read(cs, read, start, end);
 	spin_unlock(&cs->lock);
-	return wait;
+	return !wait;
 }
 
 /* These have a meaning of their own where pages enter a file */
@@ -872,26 +1034,50 @@ static int memfd_populate_errno(int error)
 	}
 }
 
+/**
+ * memfd_missed - a consumer lacks pages of the file
+ * @mn: the consumer
+ * @start: first page
+ * @end: end of the pages, exclusive
+ * @error: why
+ *
+ * Counts them, for debugfs, and calls @missed.
+ *
+ * Context: as @missed.
+ */
+void memfd_missed(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end,
+		  int error)
+{
+	trace_memfd_missed(mn, start, end, error);
+	atomic_long_add(end - start, &mn->nr_missed);
+	if (mn->ops->missed)
+		mn->ops->missed(mn);
+}
+EXPORT_SYMBOL_GPL(memfd_missed);
+
 static int memfd_populate_one(struct memfd_consumers *cs,
 			      struct memfd_falloc_notifier *mn,
 			      struct folio *folio)
 {
-	unsigned long seq;
+	struct memfd_read read;
 	pgoff_t s, e;
 	int error;
 
-	do {
-		if (memfd_populate_must_wait(cs, mn, folio, &seq))
-			return -EAGAIN;
-		error = mn->ops->populate(mn, folio, seq);
-		/* an invalidation elsewhere in the window is no reason to wait */
-	} while (error == -EAGAIN && memfd_read_retry(mn, seq));
+	if (!memfd_try_read_begin(cs, &read, folio))
+		return -EAGAIN;
+	error = mn->ops->populate(mn, folio, &read);
+	memfd_read_end(mn, &read);
+	if (error == -EAGAIN && memfd_read_retry(&read))
+		return -EAGAIN;
 
 	error = memfd_populate_errno(error);
 	memfd_clip(mn, folio->index, folio_next_index(folio), &s, &e);
 	trace_memfd_populate(mn, s, e, error);
 	atomic_long_inc(&mn->nr_populate);
-	return error;
+	if (!error || !mn->may_miss)
+		return error;
+	memfd_missed(mn, s, e, error);
+	return 0;
 }
 
 int __memfd_populate(struct folio *folio)
@@ -920,28 +1106,46 @@ int __memfd_populate(struct folio *folio)
 	return error;
 }
 
+/*
+ * A folio in memory that must stay movable was there before the first consumer
+ * that pins. If it was fallocated, the first lookup of that consumer is still to
+ * reach it, and migrates it. If it is new, another one takes its place.
+ */
 int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 {
 	struct address_space *mapping = folio->mapping;
+	struct memfd_consumers *cs = memfd_consumers(mapping);
 	pgoff_t start = folio->index, end = folio_next_index(folio);
 	struct memfd_invalidation inv;
 	int error;
 
-	error = __memfd_populate(folio);
+	if (!READ_ONCE(cs->nr_pinning))
+		return 0;
+	if (!needs_longterm_migration(folio))
+		error = __memfd_populate(folio);
+	else
+		error = newly_added ? -EAGAIN : 0;
 	if (likely(!error))
 		return 0;
 
-	memfd_invalidate_begin(&inv, mapping, start, end, MEMFD_INVALIDATE_UNDO);
+	memfd_invalidate_pages(&inv, cs, start, end, MEMFD_INVALIDATE_UNDO);
 	if (newly_added)
-		memfd_consumers(mapping)->store->drop_folio(folio);
+		cs->store->drop_folio(folio);
 	else
 		folio_clear_uptodate(folio);
 	folio_unlock(folio);
 	folio_put(folio);
-	memfd_invalidate_end(&inv);
+	__memfd_invalidate_end(&inv);
 	if (error == -EAGAIN)
-		memfd_invalidate_wait(mapping, start, end);
+		error = __memfd_invalidate_wait(mapping, start, end) ?: -EAGAIN;
 	return error;
+}
+
+gfp_t __memfd_gfp(struct address_space *mapping, gfp_t gfp)
+{
+	if (READ_ONCE(memfd_consumers(mapping)->nr_pinning))
+		gfp &= ~__GFP_MOVABLE;
+	return gfp;
 }
 
 bool __memfd_needs_longterm_migration(struct address_space *mapping,
@@ -955,19 +1159,96 @@ bool __memfd_next_populated(struct address_space *mapping, pgoff_t *index,
 			    pgoff_t end)
 {
 	struct memfd_consumers *cs = memfd_consumers(mapping);
-	struct memfd_falloc_notifier *mn;
+	struct interval_tree_node *pinning;
 
 	if (*index >= end)
 		return false;
 
 	spin_lock(&cs->lock);
-	/* the walk is in order of the windows' starts */
-	for (mn = first_consumer(cs, *index, end); mn && !mn->ops->populate;)
-		mn = next_consumer(mn, *index, end);
-	if (mn)
-		*index = max(*index, memfd_window_start(mn));
+	/* the first in the order of the windows' starts */
+	pinning = interval_tree_iter_first(&cs->pinning, *index, end - 1);
+	if (pinning)
+		*index = max(*index, pinning->start);
 	spin_unlock(&cs->lock);
-	return mn;
+	return pinning;
+}
+
+/*
+ * Pages that are pinned by somebody else
+ */
+
+static unsigned long memfd_nr_pinned(struct memfd_consumers *cs,
+				     pgoff_t start, pgoff_t end)
+{
+	struct memfd_falloc_notifier *mn;
+	unsigned long nr = 0;
+	pgoff_t s, e;
+
+	lock_map_acquire_read(&memfd_callback_map);
+	for_each_consumer(cs, mn, start, end, U64_MAX) {
+		if (!consumer_pins(mn))
+			continue;
+		memfd_clip(mn, start, end, &s, &e);
+		nr += mn->ops->nr_pinned(mn, s, e);
+	}
+	lock_map_release(&memfd_callback_map);
+	return nr;
+}
+
+/*
+ * A consumer counts a page no sooner than it has the reference, and stops before
+ * it drops it. So the references counted first are there when the others are
+ * looked at, unless one has been dropped in between.
+ */
+static bool memfd_only_consumers_pin(struct memfd_consumers *cs,
+				     struct folio *folio)
+{
+	unsigned int drops = atomic_read_acquire(&cs->nr_drops);
+	unsigned long refs = folio_nr_pages(folio) + 1;	/* one is the caller's */
+
+	refs += memfd_nr_pinned(cs, folio->index, folio_next_index(folio));
+	smp_mb();	/* first the consumers', then all, then the drops */
+	refs += folio_mapcount(folio);
+	if (folio_ref_count(folio) != refs)
+		return false;
+	smp_rmb();
+	return atomic_read(&cs->nr_drops) == drops;
+}
+
+static void memfd_clear_mark(struct memfd_consumers *cs, struct folio *folio,
+			     xa_mark_t mark)
+{
+	struct xarray *pages = &cs->inode->i_mapping->i_pages;
+	pgoff_t index;
+
+	folio_lock(folio);
+	index = folio->index;
+	if (memfd_folio_is_at(folio, cs->inode->i_mapping, index) &&
+	    memfd_only_consumers_pin(cs, folio)) {
+		xa_lock_irq(pages);
+		__xa_clear_mark(pages, index, mark);
+		xa_unlock_irq(pages);
+	}
+	folio_unlock(folio);
+}
+
+void __memfd_clear_marks(struct address_space *mapping, xa_mark_t mark)
+{
+	struct memfd_consumers *cs = memfd_consumers(mapping);
+	struct folio_batch fbatch;
+	pgoff_t index = 0;
+	unsigned int i;
+
+	lockdep_assert_held_write(&mapping->host->i_rwsem);
+	if (!READ_ONCE(cs->nr_pinning))
+		return;
+	folio_batch_init(&fbatch);
+	while (filemap_get_folios_tag(mapping, &index, ULONG_MAX, mark, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++)
+			memfd_clear_mark(cs, fbatch.folios[i], mark);
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
 }
 
 /*
@@ -1026,6 +1307,10 @@ int __memfd_fallocate_begin(struct address_space *mapping,
 		error = mn->ops->fallocate(mn, s, e);
 		trace_memfd_fallocate(mn, s, e, error);
 		atomic_long_inc(&mn->nr_fallocate);
+		if (error && mn->may_miss) {
+			error = 0;
+			continue;
+		}
 		if (error) {
 			memfd_put_consumer(cs, mn);
 			memfd_fallocate_abort(cs, start, end);

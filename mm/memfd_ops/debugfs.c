@@ -15,7 +15,6 @@ static const char * const reason_names[] = {
 	[MEMFD_INVALIDATE_TRUNCATE]	= "truncate",
 	[MEMFD_INVALIDATE_UNDO]		= "undo",
 	[MEMFD_INVALIDATE_POISON]	= "poison",
-	[MEMFD_INVALIDATE_SEAL]		= "seal",
 	[MEMFD_INVALIDATE_MIGRATE]	= "migrate",
 	[MEMFD_INVALIDATE_SWAP_OUT]	= "swap-out",
 };
@@ -24,11 +23,12 @@ static_assert(ARRAY_SIZE(reason_names) == MEMFD_NR_INVALIDATE_REASONS);
 
 static void show_consumer(struct seq_file *m, struct memfd_falloc_notifier *mn)
 {
-	seq_printf(m, "  %s pages [%lu, %lu) invalidated %ld populated %ld fallocated %ld%s\n",
+	seq_printf(m, "  %s pages [%lu, %lu) invalidated %ld populated %ld fallocated %ld missed %ld%s\n",
 		   mn->ops->name, memfd_window_start(mn), memfd_window_end(mn),
 		   atomic_long_read(&mn->nr_invalidate),
 		   atomic_long_read(&mn->nr_populate),
 		   atomic_long_read(&mn->nr_fallocate),
+		   atomic_long_read(&mn->nr_missed),
 		   mn->unregistering ? " unregistering" : "");
 }
 

@@ -3,11 +3,13 @@
  * memfd_ops: how consumers take pages of any store from the page cache
  *
  * get_folios() is what mapping a file costs, so it takes batches of folios that
- * need no waiting from one walk, and only for the others looks page by page.
+ * need no waiting from one walk. prepare_folios() waits for the others, page by
+ * page, before that: a consumer that slept during its lookup would have to start
+ * over for each invalidation that overtakes it.
  *
- * It looks at a folio's state under the folio's lock, although it returns the
- * folio unlocked: migration and swap-out hold the lock while they replace a
- * folio, and may have begun before the consumer registered.
+ * get_folios() looks at a folio's state under the folio's lock, although it
+ * returns the folio unlocked: migration and swap-out hold the lock while they
+ * replace a folio, and may have begun before the consumer registered.
  */
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -21,7 +23,7 @@
 
 #include "internal.h"
 
-/* How often to try to migrate a page out of movable memory, a jiffy apart */
+/* How often to try to migrate pages out of movable memory, a jiffy apart */
 #define MIGRATE_TRIES	10
 
 /*
@@ -83,233 +85,6 @@ static void filemap_put_unlock_pfn(unsigned long pfn)
 	folio_put(folio);
 }
 
-/**
- * struct memfd_lookup - one call of get_folios()
- * @mapping: of the file
- * @store: the file's store
- * @index: the page to look at next
- * @end: where to stop
- * @fill: initialise folios and read back those in swap, rather than skip them
- * @migrate: migrate folios out of movable memory, since the consumer pins. On
- *	its first lookup only: pages that come later are allocated elsewhere
- * @migrate_tries: how often that failed
- */
-struct memfd_lookup {
-	struct address_space *mapping;
-	const struct memfd_store_ops *store;
-	pgoff_t index, end;
-	bool fill, migrate;
-	unsigned int migrate_tries;
-};
-
-enum folio_state {
-	FOLIO_READY,
-	FOLIO_GONE,		/* not at that index any more */
-	FOLIO_POISONED,
-	FOLIO_UNINITIALISED,
-	FOLIO_MUST_MIGRATE,
-};
-
-/* Inline, as get_folios() calls it for every page */
-static __always_inline enum folio_state
-folio_state(struct address_space *mapping, struct folio *folio, pgoff_t index,
-	    bool migrate)
-{
-	if (!memfd_folio_is_at(folio, mapping, index))
-		return FOLIO_GONE;
-	if (folio_contain_hwpoisoned_page(folio))
-		return FOLIO_POISONED;
-	if (migrate && needs_longterm_migration(folio))
-		return FOLIO_MUST_MIGRATE;
-	return folio_test_uptodate(folio) ? FOLIO_READY : FOLIO_UNINITIALISED;
-}
-
-/*
- * Collect folios that need no waiting. Moves @l->index behind them, to the first
- * page that does need it, or to @l->end. A huge folio is alone in its batch:
- * the reference on it keeps it from being split, so that a hole in it is zeroed
- * rather than freed. Hold it no longer than mapping it takes.
- */
-static void collect_ready(struct memfd_lookup *l, struct folio_batch *fbatch)
-{
-	struct address_space *mapping = l->mapping;
-	XA_STATE(xas, &mapping->i_pages, l->index);
-	bool fill = l->fill, migrate = l->migrate;
-	enum folio_state state;
-	struct folio *folio;
-	pgoff_t next;
-
-	rcu_read_lock();
-	xas_for_each(&xas, folio, l->end - 1) {
-		if (xas_retry(&xas, folio))
-			continue;
-		next = xas.xa_index;
-		if (xa_is_value(folio) || !folio_test_uptodate(folio)) {
-			if (fill)
-				goto out;
-			continue;
-		}
-		if (folio_test_large(folio) && folio_batch_count(fbatch))
-			goto out;
-		if (unlikely(!folio_try_get(folio))) {
-			xas_reset(&xas);
-			continue;
-		}
-		if (unlikely(!folio_trylock(folio))) {
-			folio_put(folio);
-			goto out;
-		}
-		state = folio_state(mapping, folio, next, migrate);
-		folio_unlock(folio);
-		if (unlikely(state != FOLIO_READY)) {
-			folio_put(folio);
-			goto out;
-		}
-		next = folio_next_index(folio);
-		if (!folio_batch_add(fbatch, folio) || folio_test_large(folio))
-			goto out;
-	}
-	next = l->end;
-out:
-	rcu_read_unlock();
-	l->index = next;
-}
-
-/*
- * Initialise a folio that was only fallocated, as a fault in the file would; but
- * this one may lie past the end of the file. On error the folio is unlocked, and
- * the reference dropped.
- */
-static int initialise_folio(struct folio *folio)
-{
-	folio_zero_range(folio, 0, folio_size(folio));
-	flush_dcache_folio(folio);
-	folio_mark_uptodate(folio);
-	return memfd_populate_or_drop(folio, false);
-}
-
-/*
- * A concurrent fault or lookup soon drops its reference. One that is kept keeps
- * the folio where it is, with this consumer or without.
- */
-static void migrate_folio_longterm(struct memfd_lookup *l, struct folio *folio)
-{
-	if (l->store->migrate_longterm(folio) != -EBUSY)
-		return;
-	l->migrate = ++l->migrate_tries < MIGRATE_TRIES;
-	schedule_timeout_killable(1);
-}
-
-static void skip_folio(struct memfd_lookup *l, struct folio *folio)
-{
-	l->index = folio_next_index(folio);
-	folio_unlock(folio);
-	folio_put(folio);
-}
-
-/*
- * Bring a locked folio into the state that the consumer needs. Sets *@foliop to
- * it, and moves @l->index behind it; or, without a folio, moves @l->index if the
- * page is to be skipped, and not if it is to be looked at again.
- */
-static int finish_folio(struct memfd_lookup *l, struct folio *folio,
-			struct folio **foliop)
-{
-	int error;
-
-	switch (folio_state(l->mapping, folio, l->index, l->migrate)) {
-	case FOLIO_READY:
-		break;
-	case FOLIO_UNINITIALISED:
-		if (!l->fill) {
-			skip_folio(l, folio);
-			return 0;
-		}
-		error = initialise_folio(folio);
-		if (error)
-			return error == -EAGAIN ? 0 : error;
-		break;
-	case FOLIO_MUST_MIGRATE:
-		folio_unlock(folio);
-		migrate_folio_longterm(l, folio);
-		return 0;
-	case FOLIO_POISONED:
-		skip_folio(l, folio);
-		return 0;
-	default:
-		folio_unlock(folio);
-		folio_put(folio);
-		return 0;
-	}
-	l->index = folio_next_index(folio);
-	folio_unlock(folio);
-	*foliop = folio;
-	return 0;
-}
-
-/* Wait for the page at @l->index: for its lock, and for its content. As above. */
-static int wait_for_folio(struct memfd_lookup *l, struct folio **foliop)
-{
-	struct folio *folio = filemap_get_entry(l->mapping, l->index);
-	int error;
-
-	if (xa_is_value(folio) && l->fill) {
-		error = l->store->get_folio(l->mapping->host, l->index, 0,
-					    &folio);
-		if (error && error != -ENOENT)
-			return error;
-		/* punched meanwhile, or past the end of the file */
-		if (error)
-			folio = NULL;
-	} else if (folio && !xa_is_value(folio)) {
-		folio_lock(folio);
-	} else {
-		folio = NULL;
-	}
-	if (!folio) {
-		l->index++;
-		return 0;
-	}
-	return finish_folio(l, folio, foliop);
-}
-
-static int filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
-				       pgoff_t *index, pgoff_t end,
-				       unsigned int flags,
-				       struct folio_batch *fbatch)
-{
-	struct memfd_lookup l = {
-		.mapping = mn->consumers->inode->i_mapping,
-		.store = mn->consumers->store,
-		.index = max(*index, memfd_window_start(mn)),
-		.end = min(end, memfd_window_end(mn)),
-		.fill = flags & MEMFD_PFN_FILL,
-	};
-	struct folio *folio = NULL;
-	int error = 0;
-
-	l.migrate = l.fill && consumer_pins(mn) && l.store->migrate_longterm;
-	while (l.index < l.end) {
-		collect_ready(&l, fbatch);
-		if (folio_batch_count(fbatch) || l.index >= l.end)
-			break;
-		if (l.fill && fatal_signal_pending(current)) {
-			error = -EINTR;
-			break;
-		}
-		error = wait_for_folio(&l, &folio);
-		if (error)
-			break;
-		if (folio) {
-			folio_batch_add(fbatch, folio);
-			break;
-		}
-		cond_resched();
-	}
-	*index = l.index;
-	return error;
-}
-
 /*
  * Reschedule now and then in a walk under rcu_read_lock() that goes on at page
  * @next. Not by xas_pause(): after xas_advance() into a large folio it skips as
@@ -321,6 +96,238 @@ static void walk_resched(struct xa_state *xas, unsigned int *steps, pgoff_t next
 		return;
 	xas_set(xas, next);
 	cond_resched_rcu();
+}
+
+enum folio_state {
+	FOLIO_READY,
+	FOLIO_GONE,		/* not at that index any more */
+	FOLIO_POISONED,
+	FOLIO_UNINITIALISED,
+};
+
+/* Inline, as get_folios() calls it for every page */
+static __always_inline enum folio_state
+folio_state(struct address_space *mapping, struct folio *folio, pgoff_t index)
+{
+	if (!memfd_folio_is_at(folio, mapping, index))
+		return FOLIO_GONE;
+	if (folio_contain_hwpoisoned_page(folio))
+		return FOLIO_POISONED;
+	return folio_test_uptodate(folio) ? FOLIO_READY : FOLIO_UNINITIALISED;
+}
+
+/*
+ * After prepare_folios() nobody swaps pages out, and pages that become uptodate
+ * are populated: skip the others. A huge folio is alone in its batch: the reference on it keeps it from being
+ * split, so that a hole in it is zeroed rather than freed. Hold it no longer than
+ * mapping it takes.
+ */
+static void filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
+					pgoff_t *index, pgoff_t end,
+					struct folio_batch *fbatch)
+{
+	pgoff_t next, start = max(*index, memfd_window_start(mn));
+	struct address_space *mapping = mn->consumers->inode->i_mapping;
+	XA_STATE(xas, &mapping->i_pages, start);
+	enum folio_state state;
+	struct folio *folio;
+
+	end = min(end, memfd_window_end(mn));
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		if (xa_is_value(folio) || !folio_test_uptodate(folio))
+			continue;
+		next = xas.xa_index;
+		if (folio_test_large(folio) && folio_batch_count(fbatch))
+			goto out;
+		if (unlikely(!folio_try_get(folio))) {
+			xas_reset(&xas);
+			continue;
+		}
+		if (unlikely(!folio_trylock(folio))) {
+			folio_put(folio);
+			goto out;
+		}
+		state = folio_state(mapping, folio, next);
+		folio_unlock(folio);
+		if (unlikely(state != FOLIO_READY)) {
+			folio_put(folio);
+			if (state == FOLIO_POISONED)
+				continue;
+			goto out;
+		}
+		next = folio_next_index(folio);
+		if (!folio_batch_add(fbatch, folio) || folio_test_large(folio))
+			goto out;
+	}
+	next = end;
+out:
+	rcu_read_unlock();
+	*index = next;
+}
+
+/*
+ * Migrate folios in movable memory out of [start, end), of a consumer that has
+ * just registered: pages that come later are allocated elsewhere. Returns true
+ * if some have stayed.
+ */
+static bool migrate_folios(struct memfd_consumers *cs, pgoff_t start, pgoff_t end)
+{
+	struct address_space *mapping = cs->inode->i_mapping;
+	struct folio_batch all, move;
+	bool stayed = false;
+	unsigned int i;
+
+	folio_batch_init(&all);
+	folio_batch_init(&move);
+	while (start < end && filemap_get_folios(mapping, &start, end - 1, &all)) {
+		for (i = 0; i < folio_batch_count(&all); i++) {
+			if (needs_longterm_migration(all.folios[i]))
+				folio_batch_add(&move, all.folios[i]);
+			else
+				folio_put(all.folios[i]);
+		}
+		folio_batch_reinit(&all);
+		if (folio_batch_count(&move) &&
+		    cs->store->migrate_longterm(cs->inode, &move) == -EBUSY)
+			stayed = true;
+		if (fatal_signal_pending(current))
+			return false;
+		cond_resched();
+	}
+	return stayed;
+}
+
+/*
+ * A concurrent fault or lookup soon drops its reference. One that is kept keeps
+ * the folio where it is, with this consumer or without.
+ */
+static void migrate_out_of_movable(struct memfd_falloc_notifier *mn,
+				   pgoff_t start, pgoff_t end)
+{
+	struct memfd_consumers *cs = mn->consumers;
+	unsigned int tries;
+
+	if (!consumer_pins(mn) || !cs->store->migrate_longterm)
+		return;
+	for (tries = 1; migrate_folios(cs, start, end) && tries < MIGRATE_TRIES;
+	     tries++)
+		schedule_timeout_killable(1);
+}
+
+/**
+ * memfd_initialise - initialise a folio that was only fallocated
+ * @folio: locked and referenced, in the page cache, not uptodate
+ *
+ * As a fault in the file would; but this one may lie past the end of the file.
+ *
+ * Context: may sleep.
+ * Return: 0, or an error as memfd_populate_or_drop(): then the folio is not
+ * uptodate, has been unlocked, and a reference has been dropped.
+ */
+int memfd_initialise(struct folio *folio)
+{
+	folio_zero_range(folio, 0, folio_size(folio));
+	flush_dcache_folio(folio);
+	folio_mark_uptodate(folio);
+	return memfd_populate_or_drop(folio, false);
+}
+
+/* The folio or swap entry at @index, as filemap_get_entry(); read back, locked */
+static int lock_folio_at(struct memfd_consumers *cs, pgoff_t index, bool fill,
+			 struct folio **foliop)
+{
+	struct folio *folio = filemap_get_entry(cs->inode->i_mapping, index);
+	int error;
+
+	*foliop = NULL;
+	if (xa_is_value(folio)) {
+		if (!fill)
+			return 0;
+		error = cs->store->get_folio(cs->inode, index, 0, foliop);
+		/* punched meanwhile, or past the end of the file */
+		return error == -ENOENT ? 0 : error;
+	}
+	if (folio)
+		folio_lock(folio);
+	*foliop = folio;
+	return 0;
+}
+
+/* Prepare the folio at *@index, and move *@index behind it. */
+static int prepare_folio(struct memfd_consumers *cs, pgoff_t *index, bool fill)
+{
+	struct folio *folio;
+	int error;
+
+	error = lock_folio_at(cs, *index, fill, &folio);
+	if (error)
+		return error;
+	if (!folio) {
+		++*index;
+		return 0;
+	}
+	switch (folio_state(cs->inode->i_mapping, folio, *index)) {
+	case FOLIO_GONE:	/* look again */
+		break;
+	case FOLIO_UNINITIALISED:
+		error = fill ? memfd_initialise(folio) : 0;
+		if (error)
+			return error == -EAGAIN ? 0 : error;
+		fallthrough;
+	default:
+		*index = folio_next_index(folio);
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+	return 0;
+}
+
+/* The first page of [start, end) that get_folios() may not return as it is */
+static pgoff_t next_unprepared(struct memfd_consumers *cs, pgoff_t start,
+			       pgoff_t end, bool fill)
+{
+	XA_STATE(xas, &cs->inode->i_mapping->i_pages, start);
+	unsigned int steps = 0;
+	struct folio *folio;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		if (xa_is_value(folio) ? fill : folio_test_locked(folio) ||
+		    (fill && !folio_test_uptodate(folio)))
+			break;
+		walk_resched(&xas, &steps, xas.xa_index + 1);
+	}
+	if (folio)
+		end = xas.xa_index;
+	rcu_read_unlock();
+	return end;
+}
+
+static int filemap_prepare_folios(struct memfd_falloc_notifier *mn,
+				  pgoff_t start, pgoff_t end, unsigned int flags)
+{
+	struct memfd_consumers *cs = mn->consumers;
+	bool fill = flags & MEMFD_PFN_FILL;
+	int error = 0;
+
+	start = max(start, memfd_window_start(mn));
+	end = min(end, memfd_window_end(mn));
+	if (fill)
+		migrate_out_of_movable(mn, start, end);
+	while (!error) {
+		start = next_unprepared(cs, start, end, fill);
+		if (start >= end)
+			break;
+		if (fill && fatal_signal_pending(current))
+			return -EINTR;
+		error = prepare_folio(cs, &start, fill);
+	}
+	return error;
 }
 
 /* Does the node have all its pages? The walk is at its first slot. */
@@ -362,6 +369,34 @@ static pgoff_t filemap_find_hole(struct memfd_falloc_notifier *mn,
 	return min(start, end);
 }
 
+/* How many pages of the folio are in [start, end)? */
+static int nr_pages_in(struct folio *folio, pgoff_t start, pgoff_t end)
+{
+	return min(folio_next_index(folio), end) - max(folio->index, start);
+}
+
+/* As above: the caller keeps the folios. */
+static void filemap_hold_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
+				pgoff_t end)
+{
+	XA_STATE(xas, &mn->file->f_mapping->i_pages, start);
+	unsigned int steps = 0;
+	struct folio *folio;
+	pgoff_t next;
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio) || WARN_ON_ONCE(xa_is_value(folio)))
+			continue;
+		next = folio_next_index(folio);
+		if (folio_test_large(folio))
+			xas_advance(&xas, next - 1);
+		folio_ref_add(folio, nr_pages_in(folio, start, end));
+		walk_resched(&xas, &steps, next);
+	}
+	rcu_read_unlock();
+}
+
 static void filemap_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 			       pgoff_t end, bool dirty)
 {
@@ -370,6 +405,7 @@ static void filemap_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 	struct folio *folio;
 	pgoff_t next;
 
+	atomic_inc(&mn->consumers->nr_drops);
 	rcu_read_lock();
 	xas_for_each(&xas, folio, end - 1) {
 		if (xas_retry(&xas, folio) || xa_is_value(folio))
@@ -380,7 +416,7 @@ static void filemap_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 		next = folio_next_index(folio);
 		if (folio_test_large(folio))
 			xas_advance(&xas, next - 1);
-		folio_put(folio);
+		folio_put_refs(folio, nr_pages_in(folio, start, end));
 		walk_resched(&xas, &steps, next);
 	}
 	rcu_read_unlock();
@@ -389,7 +425,9 @@ static void filemap_put_folios(struct memfd_falloc_notifier *mn, pgoff_t start,
 const struct memfd_pfn_ops memfd_filemap_pfn_ops = {
 	.get_lock_pfn	= filemap_get_lock_pfn,
 	.put_unlock_pfn	= filemap_put_unlock_pfn,
+	.prepare_folios	= filemap_prepare_folios,
 	.get_folios	= filemap_get_folios_mappable,
 	.find_hole	= filemap_find_hole,
+	.hold_folios	= filemap_hold_folios,
 	.put_folios	= filemap_put_folios,
 };

@@ -23,16 +23,19 @@
  * @lock: protects all below, except @wait, @store, @inode and @files; never held
  *	across a callback that may sleep
  * @tree: the consumers, by window
+ * @pinning: those that pin, by window, so that reclaim finds one without a walk
+ *	over all others
  * @nr: how many. AS_MEMFD_CONSUMERS of the mapping is set while it is not 0
  * @nr_pinning: how many of them pin; read without @lock where a folio lock or
  *	i_rwsem orders it, see memfd_insert_consumer()
  * @generation: counts registrations and invalidations, and so orders them
  * @invalidations: those under way. One is on the list from before the first
- *	callback runs until the pages are gone; meanwhile no consumer maps
- *	anything in its range
+ *	callback runs until after the last one; while pages leave, no consumer
+ *	maps anything in its range
+ * @reads: the lookups under way, of all consumers
  * @prepared: consumers that accepted the fallocate(2) under way, last first
  * @wait: for the end of an invalidation, or of a consumer's callbacks
- * @gfp: the mapping's gfp mask before the first consumer that pins
+ * @nr_drops: counts up before consumers drop references; not under @lock
  * @nr_invalidations: how many there have been, by reason, for debugfs
  * @store: where the pages come from
  * @inode: the file
@@ -41,12 +44,14 @@
 struct memfd_consumers {
 	spinlock_t lock;	/* see above */
 	struct rb_root_cached tree;
+	struct rb_root_cached pinning;
 	unsigned int nr, nr_pinning;
 	u64 generation;
 	struct list_head invalidations;
+	struct list_head reads;
 	struct list_head prepared;
 	wait_queue_head_t wait;
-	gfp_t gfp;
+	atomic_t nr_drops;
 	unsigned long nr_invalidations[MEMFD_NR_INVALIDATE_REASONS];
 	const struct memfd_store_ops *store;
 	struct inode *inode;

@@ -8,10 +8,12 @@
 #include <linux/fcntl.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/mempolicy.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/pagemap.h>
+#include <linux/pagevec.h>
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/swap.h>
@@ -84,37 +86,77 @@ static int shmem_store_get_folio(struct inode *inode, pgoff_t index,
 	return error == -EINVAL ? -ENOENT : error;
 }
 
-/* As pinning by an address does it */
-static int shmem_migrate_longterm(struct folio *folio)
+/* Move the folios of @fbatch to a list for migrate_pages() */
+static int shmem_isolate(struct folio_batch *fbatch, struct list_head *folios)
 {
+	struct folio *folio;
+	bool drained = false;
+	unsigned int i;
+	int error = 0;
+
+	for (i = 0; i < folio_batch_count(fbatch); i++) {
+		folio = fbatch->folios[i];
+		if (!folio_test_lru(folio) && !drained) {
+			lru_add_drain_all();
+			drained = true;
+		}
+		if (folio_isolate_lru(folio)) {
+			list_add_tail(&folio->lru, folios);
+			node_stat_mod_folio(folio, NR_ISOLATED_ANON +
+					    folio_is_file_lru(folio),
+					    folio_nr_pages(folio));
+		} else {
+			error = -EBUSY;
+		}
+		folio_put(folio);
+	}
+	folio_batch_reinit(fbatch);
+	return error;
+}
+
+/* By the policy of the file, or else on the same node */
+static struct folio *shmem_alloc_longterm(struct folio *src, unsigned long inode)
+{
+	struct shmem_inode_info *info = SHMEM_I((struct inode *)inode);
 	struct migration_target_control mtc = {
 		.nid = NUMA_NO_NODE,
 		.gfp_mask = GFP_USER | __GFP_NOWARN,
 		.reason = MR_LONGTERM_PIN,
 	};
+	unsigned int order = folio_order(src);
+	pgoff_t index = src->index;
+	struct mempolicy *policy;
+	struct folio *folio;
+
+	policy = mpol_shared_policy_lookup(&info->policy, index);
+	if (!policy)
+		return alloc_migration_target(src, (unsigned long)&mtc);
+	folio = folio_alloc_mpol(order ? GFP_TRANSHUGE : mtc.gfp_mask, order,
+				 policy, info->vfs_inode.i_ino + (index >> order),
+				 folio_nid(src));
+	mpol_cond_put(policy);
+	return folio;
+}
+
+/* As pinning by an address does it */
+static int shmem_migrate_longterm(struct inode *inode, struct folio_batch *fbatch)
+{
 	unsigned int saved;
 	LIST_HEAD(folios);
-	int left;
+	int error;
 
-	if (!folio_isolate_lru(folio)) {
-		folio_put(folio);
-		lru_add_drain_all();
-		return 0;
-	}
-	folio_put(folio);
-	list_add(&folio->lru, &folios);
-	node_stat_mod_folio(folio, NR_ISOLATED_ANON + folio_is_file_lru(folio),
-			    folio_nr_pages(folio));
-	/* or a huge folio could end up in ZONE_MOVABLE again */
+	error = shmem_isolate(fbatch, &folios);
+	if (list_empty(&folios))
+		return error;
 	saved = memalloc_pin_save();
-	left = migrate_pages(&folios, alloc_migration_target, NULL,
-			     (unsigned long)&mtc, MIGRATE_SYNC, MR_LONGTERM_PIN,
-			     NULL);
+	if (migrate_pages(&folios, shmem_alloc_longterm, NULL,
+			  (unsigned long)inode, MIGRATE_SYNC, MR_LONGTERM_PIN,
+			  NULL)) {
+		putback_movable_pages(&folios);
+		error = -EBUSY;
+	}
 	memalloc_pin_restore(saved);
-	if (!left)
-		return 0;
-	putback_movable_pages(&folios);
-	return -EBUSY;
+	return error;
 }
 
 static const struct memfd_store_ops shmem_store_ops = {

@@ -16,13 +16,12 @@
  *   pages are still in the file, to kvm_memfd_invalidate_end(), when they have
  *   left.
  *
- * So KVM does not need memfd_read_begin(), which waits for the whole window.
+ * So KVM does not need memfd_read_begin().
  *
  * An invalidation that began before the memslot registered does not call it. Such
  * an invalidation is either of a single folio (registration waits for those of
  * ranges), which stays locked until it is gone; or of a poisoned page, which
- * alone leaves the file: memfd_split_may_discard() keeps the rest of its folio.
- * get_lock_pfn() notices both.
+ * alone leaves the file. get_lock_pfn() notices both.
  *
  * The fault checks the sequence for its own page alone. It may make an entry for
  * more than that only if every invalidation of any page of the folio covers this

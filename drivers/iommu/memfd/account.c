@@ -6,10 +6,6 @@
  * counts as pinned memory of the process that asked for the mapping, within
  * the RLIMIT_MEMLOCK that the process had then.
  *
- * Pages that an invalidation has unmapped stay charged until it ends if they
- * may return. Otherwise a process could have its pages revoked, by F_ADD_SEALS
- * for example, charge others meanwhile, and then have both.
- *
  * The owner of an account serialises all calls for it.
  */
 #include <linux/capability.h>
@@ -62,51 +58,15 @@ void iommu_memfd_account_destroy(struct iommu_memfd_account *account)
 }
 
 /**
- * iommu_memfd_charge_returning - charge for pages that return
- * @account: the account
- * @nr: number of pages
- *
- * The pages were mapped before an invalidation, which has not ended. They are
- * never refused. As a rule they are still charged; those that are not, because
- * they have replaced others, are charged now.
- */
-void iommu_memfd_charge_returning(struct iommu_memfd_account *account,
-				  unsigned long nr)
-{
-	unsigned long charged = min(nr, account->nr_charged_unmapped);
-
-	account->nr_charged_unmapped -= charged;
-	account->nr_mapped += nr;
-	if (account->mm)
-		atomic64_add(nr - charged, &account->mm->pinned_vm);
-}
-
-/**
  * iommu_memfd_uncharge - pages have been unmapped
  * @account: the account
  * @nr: number of pages
- * @may_return: keep the charge until iommu_memfd_uncharge_unmapped(), since the
- *	pages may be mapped again before
  */
-void iommu_memfd_uncharge(struct iommu_memfd_account *account, unsigned long nr,
-			  bool may_return)
+void iommu_memfd_uncharge(struct iommu_memfd_account *account, unsigned long nr)
 {
 	account->nr_mapped -= nr;
-	if (may_return)
-		account->nr_charged_unmapped += nr;
-	else if (account->mm)
-		atomic64_sub(nr, &account->mm->pinned_vm);
-}
-
-/**
- * iommu_memfd_uncharge_unmapped - pages that have not returned will not return
- * @account: the account
- */
-void iommu_memfd_uncharge_unmapped(struct iommu_memfd_account *account)
-{
 	if (account->mm)
-		atomic64_sub(account->nr_charged_unmapped, &account->mm->pinned_vm);
-	account->nr_charged_unmapped = 0;
+		atomic64_sub(nr, &account->mm->pinned_vm);
 }
 
 /**
@@ -126,7 +86,6 @@ void iommu_memfd_account_move(struct iommu_memfd_account *from,
 	if (!to->mm)
 		return;
 	/* a page that is just entering the file may be in only one of them */
-	atomic64_add((s64)(to->nr_mapped + to->nr_charged_unmapped) -
-		     (s64)(from->nr_mapped + from->nr_charged_unmapped),
+	atomic64_add((s64)to->nr_mapped - (s64)from->nr_mapped,
 		     &to->mm->pinned_vm);
 }

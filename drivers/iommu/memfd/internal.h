@@ -19,11 +19,7 @@ void iommu_memfd_account_init(struct iommu_memfd_account *account);
 void iommu_memfd_account_share(struct iommu_memfd_account *account,
 			       const struct iommu_memfd_account *from);
 void iommu_memfd_account_destroy(struct iommu_memfd_account *account);
-void iommu_memfd_charge_returning(struct iommu_memfd_account *account,
-				  unsigned long nr);
-void iommu_memfd_uncharge(struct iommu_memfd_account *account, unsigned long nr,
-			  bool may_return);
-void iommu_memfd_uncharge_unmapped(struct iommu_memfd_account *account);
+void iommu_memfd_uncharge(struct iommu_memfd_account *account, unsigned long nr);
 void iommu_memfd_account_move(struct iommu_memfd_account *from,
 			      struct iommu_memfd_account *to);
 
@@ -31,7 +27,6 @@ void iommu_memfd_account_move(struct iommu_memfd_account *from,
  * iommu_memfd_charge - charge for pages that are about to be mapped
  * @account: the account
  * @nr: number of pages
- * @returning: see iommu_memfd_charge_returning()
  *
  * Inline, as it is called for every iommu_map().
  *
@@ -39,12 +34,8 @@ void iommu_memfd_account_move(struct iommu_memfd_account *from,
  * fault that brought the page would be retried without end.)
  */
 static inline int iommu_memfd_charge(struct iommu_memfd_account *account,
-				     unsigned long nr, bool returning)
+				     unsigned long nr)
 {
-	if (unlikely(returning)) {
-		iommu_memfd_charge_returning(account, nr);
-		return 0;
-	}
 	if (account->mm &&
 	    atomic64_add_return(nr, &account->mm->pinned_vm) > account->limit) {
 		atomic64_sub(nr, &account->mm->pinned_vm);

@@ -7,24 +7,26 @@
  * records the mapped pages, as runs of file pages:
  *
  * - A page is mapped if and only if it is in a run. Runs do not touch.
- * - The mirror holds one reference on each folio of a run, and drops it after
+ * - The mirror holds one reference for each page of a run, and drops it after
  *   the IOTLB flush. So no page is freed that the device can reach, and no
- *   folio of a run is migrated, collapsed, split or swapped out.
- * - Therefore the page cache has that very folio at that index, until the core
+ *   folio of a run is migrated, collapsed, split or swapped out. While the core
+ *   has such a folio split, the references are gone for that time alone, and
+ *   nothing is revoked: see @nr_unpinned.
+ * - Therefore the page cache has that very page at that index, until the core
  *   calls mirror_invalidate_page_range(): that is how the folios of a run are
- *   found again. If a folio ever leaves without an invalidation (a bug), the
+ *   found again. If a page ever leaves without an invalidation (a bug), the
  *   domain's page table still leads to it, see revoke_unnotified().
  *
- * A folio, or its part in the window, is revoked as a whole, so no entry of the
- * page table covers parts of two folios. One iommu_map() covers several folios
- * only if they have fewer pages than the next larger entry, and if the driver
- * can unmap a part of what one call mapped, see max_batch(). One
- * iommu_unmap_fast() may cover any number of folios without a gap: all drivers
- * do that correctly.
+ * The mirror revokes just the pages that leave. If a large entry of the page
+ * table reaches across an edge of them, iommu_cut() first replaces the entry by a
+ * table, while the device goes on. A domain that cannot do that gets entries of
+ * one page. An entry larger than a page is always one of PMD_SIZE, of a folio of
+ * that size; it can outlive the folio, since a split moves no page.
  *
- * Revoking must not allocate. It may split a run in two, for which one node is
- * preallocated. If that is in use, it revokes up to the end of the run, and the
- * surplus is mapped again when the invalidation ends.
+ * One iommu_map() covers several pages that are no such entry only if they are
+ * fewer than the next larger entry has, and if the driver can unmap a part of
+ * what one call mapped, see max_batch(). If it can, one iommu_unmap_fast() covers
+ * many runs, and also frees a table of which no page is left, see unmap_runs().
  */
 #define pr_fmt(fmt) "iommu_memfd: " fmt
 
@@ -37,7 +39,9 @@
 #include <linux/pagevec.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 
+#include "../iommu-pages.h"
 #include "internal.h"
 
 /**
@@ -46,15 +50,15 @@
  * @imd: the IOVA space
  * @iovas: the IOVA range, in @imd's tree
  * @prot: IOMMU_READ, IOMMU_WRITE and IOMMU_CACHE
- * @max_batch: how many pages of several folios one iommu_map() may cover
+ * @must_complete: iommu_memfd_map() fails if a page cannot be mapped
+ * @large_entries: the page table may have entries of PMD_SIZE
+ * @max_batch: how many pages one iommu_map() may cover otherwise
  * @lock: protects all below; taken in the consumer's callbacks
  * @account: the pages of @runs; of nobody, if another mirror accounts for them
- * @nr_invalidations: how many are under way
  * @runs: the mapped pages of the file
- * @prealloc_node: for a run that is split; NULL between its use and the end of
- *	that invalidation
- * @refill_start: first page that was revoked for want of @prealloc_node
- * @refill_end: end of these pages; not above @refill_start if there are none
+ * @prealloc_node: for a run that is split; there whenever something is revoked
+ * @nr_unpinned: folios that are being split, on whose pages the mirror has no
+ *	references; meanwhile nothing is revoked
  * @closing: nothing may be mapped any more
  * @unmap_failed: the IOMMU driver did not unmap all that it was asked to. Since
  *	the device may still reach those pages, no reference is dropped any more
@@ -64,15 +68,27 @@ struct iommu_memfd {
 	struct iommu_memfd_domain *imd;
 	struct interval_tree_node iovas;
 	int prot;
+	bool must_complete, large_entries;
 	pgoff_t max_batch;
 	struct mutex lock;	/* see above */
 	struct iommu_memfd_account account;
-	unsigned int nr_invalidations;
 	struct rb_root_cached runs;
 	struct interval_tree_node *prealloc_node;
-	pgoff_t refill_start, refill_end;
+	unsigned int nr_unpinned;
 	bool closing, unmap_failed;
 };
+
+/* Pages in an entry of PMD_SIZE, and entries in the table that can replace it */
+#define PAGES_PER_BLOCK	(PMD_SIZE / PAGE_SIZE)
+
+/* How many pages to unmap, at least, between two chances to schedule */
+#define UNMAP_PAGES	65536
+
+/* How often to flush a part of the IOTLB before flushing all of it costs less */
+#define MAX_FLUSHES	32
+
+/* How many pages to look up at a time where there are any */
+#define FILL_PAGES	512
 
 static struct iommu_memfd *to_mirror(struct memfd_falloc_notifier *mn)
 {
@@ -89,6 +105,24 @@ static pgoff_t iova_to_index(struct iommu_memfd *im, unsigned long iova)
 {
 	return memfd_window_start(&im->mn) +
 	       ((iova - im->iovas.start) >> PAGE_SHIFT);
+}
+
+/*
+ * The block of the page at @index in the page table, as far as it lies in the
+ * window: [block_start(), block_end())
+ */
+static pgoff_t block_start(struct iommu_memfd *im, pgoff_t index)
+{
+	unsigned long iova = round_down(index_to_iova(im, index), PMD_SIZE);
+
+	return iova_to_index(im, max(iova, im->iovas.start));
+}
+
+static pgoff_t block_end(struct iommu_memfd *im, pgoff_t index)
+{
+	unsigned long last = index_to_iova(im, index) | (PMD_SIZE - 1);
+
+	return iova_to_index(im, min(last, im->iovas.last)) + 1;
 }
 
 /* The part of a folio that lies in the window: [folio_start(), folio_end()) */
@@ -173,29 +207,54 @@ static void add_to_run(struct iommu_memfd *im, struct interval_tree_node *run,
 	insert_run(im, run, start, end);
 }
 
-/*
- * Make a run that contains all of [start, end) and more on either side end at
- * @end. Returns the end of the range to revoke: later than @end if the run cannot
- * be split for want of a node.
- */
-static pgoff_t split_run(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+/* Make a run that contains more on both sides of [start, end) end at @end. */
+static void split_run(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 {
 	struct interval_tree_node *run = first_run(im, start, start + 1);
 	pgoff_t run_end;
 
 	if (!run || run->start == start || run->last < end)
-		return end;
+		return;
 	run_end = run->last + 1;
-	if (!im->prealloc_node) {
-		im->refill_start = min(im->refill_start, end);
-		im->refill_end = max(im->refill_end, run_end);
-		return run_end;
-	}
 	interval_tree_remove(run, &im->runs);
 	insert_run(im, run, run->start, end);
 	insert_run(im, im->prealloc_node, end, run_end);
 	im->prealloc_node = NULL;
-	return end;
+}
+
+/* Take [start, end) out of the first run there. Returns the end of what it had. */
+static pgoff_t take_from_run(struct iommu_memfd *im,
+			     struct interval_tree_node *run,
+			     pgoff_t start, pgoff_t end)
+{
+	pgoff_t run_end = run->last + 1;
+
+	interval_tree_remove(run, &im->runs);
+	if (run->start < start)
+		insert_run(im, run, run->start, start);
+	else if (run_end > end)
+		insert_run(im, run, end, run_end);
+	else
+		put_run(im, run);
+	return min(end, run_end);
+}
+
+/*
+ * Lock the mirror to revoke something, with the node that a split may need, and
+ * while it has all its references.
+ */
+static void lock_to_revoke(struct iommu_memfd *im)
+{
+	struct interval_tree_node *run;
+
+	mutex_lock(&im->lock);
+	while (!im->prealloc_node || im->nr_unpinned) {
+		mutex_unlock(&im->lock);
+		wait_var_event(&im->nr_unpinned, !READ_ONCE(im->nr_unpinned));
+		run = alloc_run(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+		mutex_lock(&im->lock);
+		put_run(im, run);
+	}
 }
 
 /*
@@ -203,9 +262,9 @@ static pgoff_t split_run(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
  */
 
 /*
- * How many pages of several folios may one iommu_map() cover? Fewer than one
- * entry of the next larger size, so that each folio has entries of its own. None
- * but one folio's, if the driver cannot unmap a part of what one call mapped.
+ * How many pages may one iommu_map() cover? Fewer than one entry of the next larger
+ * size, so that each has an entry of its own. One, if the driver cannot unmap a
+ * part of what one call mapped.
  */
 static pgoff_t max_batch(const struct iommu_domain *domain)
 {
@@ -217,7 +276,7 @@ static pgoff_t max_batch(const struct iommu_domain *domain)
 	return (1UL << (shift - PAGE_SHIFT)) - 1;
 }
 
-/* Compare the bytes that the driver reports as unmapped with @nr mapped pages */
+/* Compare the bytes that the driver reports as unmapped with those of @nr pages */
 static void check_unmapped(struct iommu_memfd *im, pgoff_t nr, size_t unmapped)
 {
 	if (likely(unmapped >> PAGE_SHIFT == nr))
@@ -253,13 +312,28 @@ static noinline void undo_map(struct iommu_memfd *im, unsigned long iova, size_t
 	}
 }
 
-/*
- * Pages that return after an invalidation are mapped with %__GFP_NOFAIL, and no
- * other pages are.
- */
-static bool is_returning(gfp_t gfp)
+/* Are these the pages of a large entry? */
+static bool is_large_entry(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
+			   unsigned long pfn)
 {
-	return gfp & __GFP_NOFAIL;
+	return im->large_entries && end - start == PAGES_PER_BLOCK &&
+	       IS_ALIGNED(pfn, PAGES_PER_BLOCK) &&
+	       IS_ALIGNED(index_to_iova(im, start), PMD_SIZE);
+}
+
+/* A folio that is no large entry, and has more pages than one call may cover */
+static noinline int map_in_batches(struct iommu_memfd *im, pgoff_t start,
+				   pgoff_t end, unsigned long pfn, gfp_t gfp)
+{
+	int error = 0;
+	pgoff_t nr;
+
+	for (; start < end && !error; start += nr, pfn += nr) {
+		nr = min(end - start, im->max_batch);
+		error = iommu_map(im->imd->domain, index_to_iova(im, start),
+				  PFN_PHYS(pfn), nr << PAGE_SHIFT, im->prot, gfp);
+	}
+	return error;
 }
 
 /* Inline, as it is called for every iommu_map() */
@@ -269,15 +343,58 @@ static __always_inline int map_pages(struct iommu_memfd *im, pgoff_t start,
 	size_t size = (end - start) << PAGE_SHIFT;
 	int error;
 
-	error = iommu_memfd_charge(&im->account, end - start, is_returning(gfp));
+	error = iommu_memfd_charge(&im->account, end - start);
 	if (error)
 		return error;
-	error = iommu_map(im->imd->domain, index_to_iova(im, start),
-			  PFN_PHYS(pfn), size, im->prot, gfp);
+	if (end - start <= im->max_batch || is_large_entry(im, start, end, pfn))
+		error = iommu_map(im->imd->domain, index_to_iova(im, start),
+				  PFN_PHYS(pfn), size, im->prot, gfp);
+	else
+		error = map_in_batches(im, start, end, pfn, gfp);
 	if (unlikely(error)) {
 		undo_map(im, index_to_iova(im, start), size);
-		iommu_memfd_uncharge(&im->account, end - start,
-				     im->nr_invalidations);
+		iommu_memfd_uncharge(&im->account, end - start);
+	}
+	return error;
+}
+
+/* Map a part of a folio that is not mapped yet, of which the caller has a reference */
+static int map_part(struct iommu_memfd *im, struct folio *folio, pgoff_t start,
+		    pgoff_t end, gfp_t gfp)
+{
+	struct interval_tree_node *run;
+	int error;
+
+	run = run_to_extend(im, start, gfp);
+	if (!run)
+		return -ENOMEM;
+	error = map_pages(im, start, end,
+			  folio_pfn(folio) + start - folio->index, gfp);
+	if (error) {
+		if (run->start == start)
+			put_run(im, run);
+		return error;
+	}
+	/* first the references: mirror_nr_pinned() counts pages of runs */
+	folio_ref_add(folio, end - start);
+	add_to_run(im, run, start, end);
+	return 0;
+}
+
+/* Map what is not mapped yet of a folio that is mapped in part */
+static int map_gaps(struct iommu_memfd *im, struct folio *folio, gfp_t gfp)
+{
+	pgoff_t start = folio_start(im, folio), end = folio_end(im, folio);
+	struct interval_tree_node *run;
+	pgoff_t gap_end, next;
+	int error = 0;
+
+	for (; start < end && !error; start = next) {
+		run = first_run(im, start, end);
+		gap_end = run ? max(run->start, start) : end;
+		next = run ? run->last + 1 : end;
+		if (start < gap_end)
+			error = map_part(im, folio, start, gap_end, gfp);
 	}
 	return error;
 }
@@ -285,12 +402,12 @@ static __always_inline int map_pages(struct iommu_memfd *im, pgoff_t start,
 /**
  * struct map_batch - folios to map, in ascending order
  * @folios: the next one; a folio that has been mapped is taken off the front, and
- *	the mirror takes over the caller's reference on it
+ *	the mirror takes over the caller's reference on it, for one of its pages
  * @folios_end: end of the folios; none is left if @folios equals it
  * @start: the next page to map, of the first folio
  * @pfn: of that page
  * @limit: where the next run starts
- * @gfp: for runs and page tables; see is_returning()
+ * @gfp: for runs and page tables
  */
 struct map_batch {
 	struct folio **folios, **folios_end;
@@ -339,6 +456,9 @@ static int map_contiguous(struct iommu_memfd *im, struct map_batch *b)
 	error = map_pages(im, b->start, end, pfn, b->gfp);
 	if (error)
 		return error;
+	/* a large one is alone in its batch */
+	if (folio_test_large(b->folios[0]))
+		folio_ref_add(b->folios[0], end - b->start - 1);
 	b->folios = next;
 	b->start = end;
 	return 0;
@@ -372,68 +492,88 @@ static int map_run(struct iommu_memfd *im, struct map_batch *batch)
 	return error;
 }
 
-/* Map the folios that are not mapped yet, and empty the batch */
+/*
+ * Map the folios that are not mapped yet, and empty the batch. Returns the first
+ * error if it @may_fail; otherwise counts the pages that are missed, and goes on.
+ */
 static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
-		      gfp_t gfp)
+		      bool may_fail)
 {
 	struct map_batch b = {
 		.folios = fbatch->folios,
 		.folios_end = fbatch->folios + folio_batch_count(fbatch),
-		.gfp = gfp,
+		.gfp = GFP_KERNEL_ACCOUNT,
 	};
-	int error, ret = 0;
+	int error = 0;
 
 	while (b.folios < b.folios_end) {
-		/* without room, @populate has mapped it in the meantime */
-		if (find_room(im, &b)) {
-			error = map_run(im, &b);
-			if (!error)
-				continue;
-			ret = error;
+		if (!error || !may_fail) {
+			if (find_room(im, &b)) {
+				error = map_run(im, &b);
+				if (!error)
+					continue;
+			} else {
+				error = map_gaps(im, b.folios[0], b.gfp);
+			}
 		}
+		if (error && !may_fail)
+			memfd_missed(&im->mn, folio_start(im, b.folios[0]),
+				     folio_end(im, b.folios[0]), error);
 		folio_put(*b.folios++);
 	}
 	folio_batch_reinit(fbatch);
-	return ret;
+	return may_fail ? error : 0;
 }
 
 /*
- * Map the pages of [start, end) that the file has and that are not mapped yet.
- * @flags are those of get_folios(). If the pages are returning, go on after a
- * folio that cannot be mapped.
+ * Map the pages of [start, end) that the file has and that are not mapped yet. Only
+ * for a user, who waits for it, can it fail: because of a signal, or of an error
+ * if the mirror has to be complete.
  */
-static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
-		unsigned int flags, gfp_t gfp)
+static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
 {
 	struct memfd_falloc_notifier *mn = &im->mn;
+	pgoff_t next, stop, span = FILL_PAGES;
 	struct folio_batch fbatch;
-	pgoff_t index = start, next;
-	int error, ret = 0;
-	unsigned long seq;
+	struct memfd_read read;
+	int error = 0;
 
 	folio_batch_init(&fbatch);
-	for (;;) {
-		if (flags & MEMFD_PFN_FILL && fatal_signal_pending(current))
+	while (start < end && !error) {
+		stop = start + min(span, end - start);
+		if (!user)
+			memfd_read_begin(mn, &read, start, stop);
+		else if (memfd_read_begin_killable(mn, &read, start, stop))
 			return -EINTR;
-		seq = memfd_read_begin(mn);
-		next = index;
-		error = mn->pfn_ops->get_folios(mn, &next, end, flags, &fbatch);
-		if (error || !folio_batch_count(&fbatch))
-			return error ?: ret;
 
+		next = start;
+		mn->pfn_ops->get_folios(mn, &next, stop, &fbatch);
+		if (!folio_batch_count(&fbatch)) {
+			memfd_read_end(mn, &read);
+			if (next < stop)
+				mn->pfn_ops->prepare_folios(mn, next, next + 1, 0);
+			/* a hole: look further the next time */
+			span = min(2 * span, ULONG_MAX / 4);
+			start = next;
+			continue;
+		}
 		mutex_lock(&im->lock);
 		if (im->closing) {
-			index = end;
-		} else if (!memfd_read_retry(mn, seq)) {
-			ret = map_folios(im, &fbatch, gfp) ?: ret;
-			index = next;
+			start = end;
+		} else if (!memfd_read_retry(&read)) {
+			error = map_folios(im, &fbatch,
+					   user && im->must_complete);
+			start = next;
 		}
 		mutex_unlock(&im->lock);
+		memfd_read_end(mn, &read);
 		folio_batch_release(&fbatch);
-		if (index >= end || (ret && !is_returning(gfp)))
-			return ret;
+		span = FILL_PAGES;
+		if (user && fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
 	}
+	return error;
 }
 
 /*
@@ -448,6 +588,23 @@ static void announce(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 	if (imd->revoke)
 		imd->revoke(imd, index_to_iova(im, start),
 			    (u64)(end - start) << PAGE_SHIFT);
+}
+
+/*
+ * If a large entry of the page table reaches across @index, make smaller ones of it.
+ * Returns false if the driver could not, though it had said that it can.
+ */
+static bool cut(struct iommu_memfd *im, pgoff_t index)
+{
+	struct interval_tree_node *run;
+
+	if (!im->large_entries || index == memfd_window_start(&im->mn))
+		return true;
+	run = first_run(im, index - 1, index);
+	if (!run || run->last < index)
+		return true;
+	return !WARN_ON_ONCE(iommu_cut(im->imd->domain, index_to_iova(im, index),
+				       GFP_KERNEL_ACCOUNT | __GFP_NOFAIL));
 }
 
 /*
@@ -467,96 +624,23 @@ static pgoff_t revoke_unnotified(struct iommu_memfd *im, pgoff_t start, pgoff_t 
 	folio = pfn_folio(PHYS_PFN(phys));
 	nr = folio_nr_pages(folio) - (PHYS_PFN(phys) - folio_pfn(folio));
 	nr = min(nr, end - start);
+	if (!cut(im, start + nr)) {
+		nr = min(block_end(im, start), end) - start;
+		im->unmap_failed = true;
+	}
 	check_unmapped(im, nr, iommu_unmap(domain, index_to_iova(im, start),
 					   nr << PAGE_SHIFT));
 	if (im->prot & IOMMU_WRITE)
 		folio_mark_dirty(folio);
-	if (!im->unmap_failed)
-		folio_put(folio);
+	if (!im->unmap_failed && !im->nr_unpinned)
+		folio_put_refs(folio, nr);
 	return nr;
 }
 
 /*
- * Unmap [start, end), of which all is in a run. Returns true if the caller has to
- * flush the IOTLB.
- */
-static bool unmap_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
-			struct iommu_iotlb_gather *gather)
-{
-	bool flush = false;
-	size_t unmapped;
-	pgoff_t hole;
-
-	while (start < end) {
-		hole = im->mn.pfn_ops->find_hole(&im->mn, start, end);
-		if (hole == start) {
-			start += revoke_unnotified(im, start, end);
-			continue;
-		}
-		unmapped = iommu_unmap_fast(im->imd->domain,
-					    index_to_iova(im, start),
-					    (hole - start) << PAGE_SHIFT,
-					    gather);
-		check_unmapped(im, hole - start, unmapped);
-		start = hole;
-		flush = true;
-	}
-	return flush;
-}
-
-/* [start, end) of a run has been unmapped and flushed: release the folios */
-static void release_pages_of_run(struct iommu_memfd *im,
-				 struct interval_tree_node *run,
-				 pgoff_t start, pgoff_t end)
-{
-	/* the device writes without a fault that would mark the folio dirty */
-	if (!im->unmap_failed)
-		im->mn.pfn_ops->put_folios(&im->mn, start, end,
-					   im->prot & IOMMU_WRITE);
-	iommu_memfd_uncharge(&im->account, end - start, im->nr_invalidations);
-
-	interval_tree_remove(run, &im->runs);
-	if (run->start < start)
-		insert_run(im, run, run->start, start);
-	else if (run->last >= end)
-		insert_run(im, run, end, run->last + 1);
-	else
-		put_run(im, run);
-}
-
-/* Take the translations of [start, end) away from the device */
-static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
-{
-	struct iommu_iotlb_gather gather;
-	struct interval_tree_node *run;
-	bool flush = false;
-	pgoff_t s, e;
-
-	lockdep_assert_held(&im->lock);
-	end = split_run(im, start, end);
-	run = first_run(im, start, end);
-	if (!run)
-		return;
-
-	iommu_iotlb_gather_init(&gather);
-	for (; run; run = interval_tree_iter_next(run, start, end - 1)) {
-		s = max(start, run->start);
-		e = min(end, run->last + 1);
-		announce(im, s, e);
-		flush |= unmap_pages(im, s, e, &gather);
-	}
-	if (flush)
-		iommu_iotlb_sync(im->imd->domain, &gather);
-
-	while ((run = first_run(im, start, end)))
-		release_pages_of_run(im, run, max(start, run->start),
-				     min(end, run->last + 1));
-}
-
-/*
- * A folio has entered the file where another one is mapped. So the page cache no
- * longer leads to the mapped folios; the page table does. Revoke everything by
- * the page table, and map nothing any more.
+ * A page has left the file and is mapped still. So the page cache no longer leads
+ * to the mapped folios; the page table does. Revoke everything by the page table,
+ * and map nothing any more.
  */
 static void revoke_all_unnotified(struct iommu_memfd *im)
 {
@@ -571,11 +655,157 @@ static void revoke_all_unnotified(struct iommu_memfd *im)
 		end = run->last + 1;
 		for (index = run->start; index < end;)
 			index += revoke_unnotified(im, index, end);
-		iommu_memfd_uncharge(&im->account, end - run->start,
-				     im->nr_invalidations);
+		iommu_memfd_uncharge(&im->account, end - run->start);
 		interval_tree_remove(run, &im->runs);
 		put_run(im, run);
 	}
+}
+
+/* Announce the runs of [start, end). Returns false if the file lacks a page of them. */
+static bool announce_runs(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct memfd_falloc_notifier *mn = &im->mn;
+	struct interval_tree_node *run;
+	pgoff_t s, e;
+
+	for (run = first_run(im, start, end); run;
+	     run = interval_tree_iter_next(run, start, end - 1)) {
+		s = max(start, run->start);
+		e = min(end, run->last + 1);
+		announce(im, s, e);
+		if (mn->pfn_ops->find_hole(mn, s, e) != e)
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
+/* Unmap [start, end), see unmap_runs(), in pieces that are not too long. */
+static void unmap_stretch(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
+			  struct iommu_iotlb_gather *gather)
+{
+	pgoff_t nr;
+
+	for (; start < end; start += nr) {
+		/* large entries end at the ends of blocks */
+		nr = min(end, block_end(im, start + UNMAP_PAGES - 1)) - start;
+		check_unmapped(im, nr, iommu_unmap_fast(im->imd->domain,
+							index_to_iova(im, start),
+							nr << PAGE_SHIFT, gather));
+		cond_resched();
+	}
+}
+
+/*
+ * The end of the pages to unmap together with a run that ends at @end: behind it,
+ * if no page of its block is left, at the end of the block; and the same at the
+ * other side. The driver frees the table of a block that is unmapped as a whole.
+ */
+static pgoff_t widen_end(struct iommu_memfd *im, pgoff_t end)
+{
+	pgoff_t block = block_end(im, end - 1);
+
+	return block == end || first_run(im, end, block) ? end : block;
+}
+
+static pgoff_t widen_start(struct iommu_memfd *im, pgoff_t start)
+{
+	pgoff_t block = block_start(im, start);
+
+	return block == start || first_run(im, block, start) ? start : block;
+}
+
+/*
+ * Unmap @run and the runs after it in [start, end) that one call may cover. It may
+ * if the driver can unmap any page, and if each block from the first run to the
+ * last has a page that is mapped: VT-d unmaps more than it is asked to if it finds
+ * no table at the start. Returns the next run.
+ */
+static struct interval_tree_node *
+unmap_joined(struct iommu_memfd *im, struct interval_tree_node *run,
+	     pgoff_t start, pgoff_t end, struct iommu_iotlb_gather *gather)
+{
+	bool join = im->imd->domain->ops->unmaps_any_page;
+	pgoff_t s = max(start, run->start), e;
+	struct interval_tree_node *next = run;
+
+	do {
+		e = min(end, next->last + 1);
+		next = interval_tree_iter_next(next, start, end - 1);
+		cond_resched();
+	} while (join && next &&
+		 block_start(im, next->start) <= block_end(im, e - 1));
+	if (join) {
+		s = widen_start(im, s);
+		e = widen_end(im, e);
+	}
+	unmap_stretch(im, s, e, gather);
+	return next;
+}
+
+/*
+ * Unmap the runs of [start, end), and flush the IOTLB: for each call, as far as the
+ * ranges do not follow each other; all of it after many calls.
+ */
+static void unmap_runs(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *run = first_run(im, start, end);
+	struct iommu_domain *domain = im->imd->domain;
+	struct iommu_iotlb_gather gather;
+	unsigned int calls = 0;
+
+	iommu_iotlb_gather_init(&gather);
+	while (run) {
+		run = unmap_joined(im, run, start, end, &gather);
+		if (++calls == MAX_FLUSHES && domain->ops->flush_iotlb_all) {
+			iommu_iotlb_sync(domain, &gather);
+			gather.queued = true;
+		}
+	}
+	if (gather.queued) {
+		iommu_flush_iotlb_all(domain);
+		iommu_put_pages_list(&gather.freelist);
+	} else {
+		iommu_iotlb_sync(domain, &gather);
+	}
+}
+
+/* [start, end) has been unmapped and flushed: release the pages of its runs */
+static void release_runs(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct memfd_falloc_notifier *mn = &im->mn;
+	struct interval_tree_node *run;
+	pgoff_t s, e;
+
+	while ((run = first_run(im, start, end))) {
+		s = max(start, run->start);
+		/* before the references: see mirror_nr_pinned() */
+		e = take_from_run(im, run, s, end);
+		iommu_memfd_uncharge(&im->account, e - s);
+		/* the device writes without a fault that would mark the folio dirty */
+		if (!im->unmap_failed)
+			mn->pfn_ops->put_folios(mn, s, e, im->prot & IOMMU_WRITE);
+		cond_resched();
+	}
+}
+
+/* Take the translations of [start, end) away from the device, see lock_to_revoke() */
+static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	lockdep_assert_held(&im->lock);
+	if (!cut(im, start))
+		start = block_start(im, start);
+	if (end < memfd_window_end(&im->mn) && !cut(im, end))
+		end = block_end(im, end);
+	split_run(im, start, end);
+	if (!first_run(im, start, end))
+		return;
+	if (!announce_runs(im, start, end)) {
+		revoke_all_unnotified(im);
+		return;
+	}
+	unmap_runs(im, start, end);
+	release_runs(im, start, end);
 }
 
 /*
@@ -587,83 +817,36 @@ static void mirror_invalidate_page_range(struct memfd_falloc_notifier *mn,
 {
 	struct iommu_memfd *im = to_mirror(mn);
 
-	mutex_lock(&im->lock);
-	im->nr_invalidations++;
+	lock_to_revoke(im);
 	revoke(im, start, end);
 	mutex_unlock(&im->lock);
 }
 
-/*
- * No caller could handle a failure to map the remaining pages again, so allocate
- * with __GFP_NOFAIL. If the IOMMU driver fails even then, the device loses the
- * page.
- */
 static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
 				  pgoff_t start, pgoff_t end)
 {
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOFAIL;
-	struct interval_tree_node *node = NULL;
-	struct iommu_memfd *im = to_mirror(mn);
-	int error;
-
-	if (!READ_ONCE(im->prealloc_node))
-		node = alloc_run(gfp);
-	mutex_lock(&im->lock);
-	if (node)
-		put_run(im, node);
-	if (im->refill_start < im->refill_end) {
-		start = min(start, im->refill_start);
-		end = max(end, im->refill_end);
-	}
-	im->refill_start = ULONG_MAX;
-	im->refill_end = 0;
-	mutex_unlock(&im->lock);
-
-	error = fill(im, start, end, 0, gfp);
-	if (error)
-		pr_err_ratelimited("pages [%lu, %lu) could not be mapped again: %pe\n",
-				   start, end, ERR_PTR(error));
-
-	mutex_lock(&im->lock);
-	if (!--im->nr_invalidations)
-		iommu_memfd_uncharge_unmapped(&im->account);
-	mutex_unlock(&im->lock);
+	fill(to_mirror(mn), start, end, false);
 }
 
 static int map_entering(struct iommu_memfd *im, struct folio *folio)
 {
 	pgoff_t start = folio_start(im, folio), end = folio_end(im, folio);
-	struct interval_tree_node *run;
-	int error;
 
 	if (first_run(im, start, end)) {
 		revoke_all_unnotified(im);
 		return -EEXIST;
 	}
-	run = run_to_extend(im, start, GFP_KERNEL_ACCOUNT);
-	if (!run)
-		return -ENOMEM;
-	error = map_pages(im, start, end,
-			  folio_pfn(folio) + start - folio->index,
-			  GFP_KERNEL_ACCOUNT);
-	if (error) {
-		if (run->start == start)
-			put_run(im, run);
-		return error;
-	}
-	add_to_run(im, run, start, end);
-	folio_get(folio);
-	return 0;
+	return map_part(im, folio, start, end, GFP_KERNEL_ACCOUNT);
 }
 
 static int mirror_populate(struct memfd_falloc_notifier *mn,
-			   struct folio *folio, unsigned long seq)
+			   struct folio *folio, const struct memfd_read *read)
 {
 	struct iommu_memfd *im = to_mirror(mn);
 	int error = 0;
 
 	mutex_lock(&im->lock);
-	if (memfd_read_retry(mn, seq))
+	if (memfd_read_retry(read))
 		error = -EAGAIN;
 	else if (!im->closing)
 		error = map_entering(im, folio);
@@ -671,11 +854,60 @@ static int mirror_populate(struct memfd_falloc_notifier *mn,
 	return error;
 }
 
+static void mirror_unpin(struct memfd_falloc_notifier *mn,
+			 pgoff_t start, pgoff_t end)
+{
+	struct iommu_memfd *im = to_mirror(mn);
+	struct interval_tree_node *run;
+
+	mutex_lock(&im->lock);
+	im->nr_unpinned++;
+	for (run = first_run(im, start, end); run;
+	     run = interval_tree_iter_next(run, start, end - 1))
+		mn->pfn_ops->put_folios(mn, max(start, run->start),
+					min(end, run->last + 1), false);
+	mutex_unlock(&im->lock);
+}
+
+static void mirror_repin(struct memfd_falloc_notifier *mn,
+			 pgoff_t start, pgoff_t end)
+{
+	struct iommu_memfd *im = to_mirror(mn);
+	struct interval_tree_node *run;
+
+	mutex_lock(&im->lock);
+	for (run = first_run(im, start, end); run;
+	     run = interval_tree_iter_next(run, start, end - 1))
+		mn->pfn_ops->hold_folios(mn, max(start, run->start),
+					 min(end, run->last + 1));
+	if (!--im->nr_unpinned)
+		wake_up_var(&im->nr_unpinned);
+	mutex_unlock(&im->lock);
+}
+
+static unsigned long mirror_nr_pinned(struct memfd_falloc_notifier *mn,
+				      pgoff_t start, pgoff_t end)
+{
+	struct iommu_memfd *im = to_mirror(mn);
+	struct interval_tree_node *run;
+	unsigned long nr = 0;
+
+	mutex_lock(&im->lock);
+	run = im->nr_unpinned ? NULL : first_run(im, start, end);
+	for (; run; run = interval_tree_iter_next(run, start, end - 1))
+		nr += min(end, run->last + 1) - max(start, run->start);
+	mutex_unlock(&im->lock);
+	return nr;
+}
+
 static const struct memfd_falloc_notifier_ops mirror_ops = {
 	.name			= "iommu",
 	.invalidate_page_range	= mirror_invalidate_page_range,
 	.invalidate_end		= mirror_invalidate_end,
 	.populate		= mirror_populate,
+	.unpin			= mirror_unpin,
+	.repin			= mirror_repin,
+	.nr_pinned		= mirror_nr_pinned,
 };
 
 /*
@@ -789,8 +1021,11 @@ static struct iommu_memfd *alloc_mirror(struct iommu_memfd_domain *imd,
 	im->iovas.start = range->iova;
 	im->iovas.last = range->iova + range->length - 1;
 	im->prot = range->prot | IOMMU_CACHE;
+	im->must_complete = true;
+	im->large_entries = !range->small_entries &&
+			    imd->domain->pgsize_bitmap & PMD_SIZE &&
+			    !iommu_cut(imd->domain, range->iova, GFP_KERNEL);
 	im->max_batch = max_batch(imd->domain);
-	im->refill_start = ULONG_MAX;
 	mutex_init(&im->lock);
 	im->runs = RB_ROOT_CACHED;
 	return im;
@@ -860,7 +1095,9 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 					       &mirror_ops);
 	if (error)
 		goto err_remove;
-	error = fill(im, start, end, MEMFD_PFN_FILL, GFP_KERNEL_ACCOUNT);
+	error = im->mn.pfn_ops->prepare_folios(&im->mn, start, end, MEMFD_PFN_FILL);
+	if (!error)
+		error = fill(im, start, end, true);
 	if (error) {
 		iommu_memfd_unmap(im);
 		/* the errno of mlock(); that of iommu_memfd_charge() is for faults */
@@ -894,8 +1131,8 @@ err_free:
  *
  * Mapped pages count as the caller's pinned memory, against the RLIMIT_MEMLOCK
  * that it has now, unless it has CAP_IPC_LOCK. An operation that brings a page
- * beyond the limit fails with -EDQUOT; a page that returns after an invalidation
- * is not refused.
+ * beyond the limit fails with -EDQUOT. But if @file is not open for writing, the
+ * operation succeeds, and the mirror lacks the page.
  *
  * Context: may sleep, and waits for @file's i_rwsem. The caller holds no lock
  * that is taken in page faults, or with i_rwsem held.
@@ -946,16 +1183,12 @@ EXPORT_SYMBOL_GPL(iommu_memfd_map);
  */
 void iommu_memfd_unmap(struct iommu_memfd *im)
 {
-	mutex_lock(&im->lock);
+	lock_to_revoke(im);
 	im->closing = true;
 	revoke(im, memfd_window_start(&im->mn), memfd_window_end(&im->mn));
 	mutex_unlock(&im->lock);
 
 	memfd_unregister_falloc_notifier(&im->mn);
-	/* invalidations that began before now do not end for this consumer */
-	mutex_lock(&im->lock);
-	iommu_memfd_uncharge_unmapped(&im->account);
-	mutex_unlock(&im->lock);
 	remove_mirror(im);
 	free_mirror(im);
 }

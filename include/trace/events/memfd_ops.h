@@ -14,7 +14,6 @@ TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_PUNCH);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_TRUNCATE);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_UNDO);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_POISON);
-TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_SEAL);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_MIGRATE);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_SWAP_OUT);
 
@@ -77,6 +76,11 @@ DEFINE_EVENT(memfd_consumer, memfd_populate,
 		 int error),
 	TP_ARGS(mn, start, end, error));
 
+DEFINE_EVENT(memfd_consumer, memfd_missed,
+	TP_PROTO(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end,
+		 int error),
+	TP_ARGS(mn, start, end, error));
+
 DECLARE_EVENT_CLASS(memfd_invalidation,
 
 	TP_PROTO(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end,
@@ -112,7 +116,6 @@ DECLARE_EVENT_CLASS(memfd_invalidation,
 				   { MEMFD_INVALIDATE_TRUNCATE,	"truncate" },
 				   { MEMFD_INVALIDATE_UNDO,	"undo" },
 				   { MEMFD_INVALIDATE_POISON,	"poison" },
-				   { MEMFD_INVALIDATE_SEAL,	"seal" },
 				   { MEMFD_INVALIDATE_MIGRATE,	"migrate" },
 				   { MEMFD_INVALIDATE_SWAP_OUT,	"swap-out" }))
 );

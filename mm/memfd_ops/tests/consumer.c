@@ -94,7 +94,7 @@ static void test_fallocate_abort(struct memfd_falloc_notifier *mn,
 }
 
 static int test_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
-			 unsigned long seq)
+			 const struct memfd_read *read)
 {
 	pgoff_t start = max(folio->index, memfd_window_start(mn));
 	pgoff_t end = min(folio_next_index(folio), memfd_window_end(mn)), i;
@@ -105,12 +105,29 @@ static int test_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
 	if (!folio_test_locked(folio) || !folio_test_uptodate(folio))
 		c->saw_stale = true;
 	mutex_lock(&c->ctx->lock);
-	if (!error && memfd_read_retry(mn, seq))
+	if (!error && memfd_read_retry(read))
 		error = -EAGAIN;
 	for (i = start; !error && i < end && i < WINDOW; i++)
 		__set_bit(i, c->mapped);
 	mutex_unlock(&c->ctx->lock);
 	return error;
+}
+
+static void test_unpin(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
+{
+	record(to_consumer(mn), CB_UNPIN, start, end);
+}
+
+static void test_repin(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
+{
+	record(to_consumer(mn), CB_REPIN, start, end);
+}
+
+/* It holds no references */
+static unsigned long test_nr_pinned(struct memfd_falloc_notifier *mn,
+				    pgoff_t start, pgoff_t end)
+{
+	return 0;
 }
 
 const struct memfd_falloc_notifier_ops memfd_test_ops = {
@@ -122,6 +139,9 @@ const struct memfd_falloc_notifier_ops memfd_test_ops = {
 	.fallocate		= test_fallocate,
 	.fallocate_abort	= test_fallocate_abort,
 	.populate		= test_populate,
+	.unpin			= test_unpin,
+	.repin			= test_repin,
+	.nr_pinned		= test_nr_pinned,
 };
 
 const struct memfd_falloc_notifier_ops memfd_test_bare_ops = {

@@ -22,6 +22,8 @@ enum callback {
 	CB_FALLOCATE,
 	CB_FALLOCATE_ABORT,
 	CB_POPULATE,
+	CB_UNPIN,
+	CB_REPIN,
 };
 
 struct test_event {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of memfd_ops: invalidations, and the sequence that orders them
+ * KUnit tests of memfd_ops: invalidations, and the lookups that they mark
  */
 #include "../internal.h"
 #include "consumer.h"
@@ -23,22 +23,23 @@ static void i1_revoked_before_pages_leave(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_bit(1, ctx->c[0].mapped));
 	KUNIT_EXPECT_FALSE(test, test_bit(3, ctx->c[0].mapped));
 
+	/* a page that is cut short stays; the consumer looks whether it is new */
 	memfd_test_forget(ctx);
 	KUNIT_EXPECT_EQ(test, 0, vfs_truncate(&ctx->file->f_path, 5 * PAGE_SIZE + 1));
-	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 5, WINDOW);
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 6, WINDOW);
 	memfd_test_expect(ctx, 1, 0, CB_INVALIDATE_END, 5, WINDOW);
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 5));
 	KUNIT_EXPECT_FALSE(test, memfd_test_present(ctx->file, 6));
-	KUNIT_EXPECT_EQ(test, 3, bitmap_weight(ctx->c[0].mapped, WINDOW));
+	KUNIT_EXPECT_EQ(test, 4, bitmap_weight(ctx->c[0].mapped, WINDOW));
 
-	/* pages that are partly in a hole stay, but huge folios would be split */
+	/* and so do pages that are partly in a hole */
 	memfd_test_forget(ctx);
 	KUNIT_EXPECT_EQ(test, 0,
 			vfs_fallocate(ctx->file,
 				      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				      1, PAGE_SIZE));
-	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
-	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 0, 2);
+	KUNIT_EXPECT_EQ(test, 1, ctx->nr);
+	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE_END, 0, 2);
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 0));
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 1));
 }
@@ -49,23 +50,24 @@ static void i1_replaced_folios(struct kunit *test)
 	struct test_ctx *ctx = test->priv;
 	struct memfd_invalidation inv, other;
 	struct folio *folio;
-	unsigned long seq;
+	struct memfd_read read;
 
 	memfd_test_add_with(ctx, 0, 0, 4, &memfd_test_bare_ops);
 	/* no consumer pins */
-	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
 	memfd_test_add(ctx, 1, 2, 4);
-	KUNIT_EXPECT_FALSE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(ctx->file->f_mapping, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 1));
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 2));
 	memfd_test_forget(ctx);
 
-	seq = memfd_read_begin(&ctx->c[0].mn);
+	memfd_read_begin(&ctx->c[0].mn, &read, 0, 4);
 	folio = filemap_lock_folio(ctx->file->f_mapping, 1);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
 	KUNIT_EXPECT_TRUE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_SWAP_OUT));
 	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 1, 2);
-	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&read));
+	memfd_read_end(&ctx->c[0].mn, &read);
 	memfd_replace_end(&inv);
 	memfd_test_expect(ctx, 1, 0, CB_INVALIDATE_END, 1, 2);
 	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
@@ -87,20 +89,20 @@ static void i1_replaced_folios(struct kunit *test)
 	memfd_test_expect(ctx, 3, 0, CB_INVALIDATE_END, 2, 3);
 	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
 	/* and if a consumer will map it again when another invalidation ends */
-	memfd_invalidate_begin(&other, ctx->file->f_mapping, 2, 3, MEMFD_INVALIDATE_PUNCH);
+	memfd_test_invalidate(&other, ctx->file, 2, 3);
 	KUNIT_EXPECT_FALSE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_MIGRATE));
 	folio_unlock(folio);
 	memfd_invalidate_end(&other);
 	folio_put(folio);
 
 	memfd_test_remove(ctx, 1);
-	KUNIT_EXPECT_TRUE(test, !!(mapping_gfp_mask(ctx->file->f_mapping) & __GFP_MOVABLE));
+	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
 }
 
 static void i6_windows_are_independent(struct kunit *test)
 {
 	struct test_ctx *ctx = test->priv;
-	unsigned long seq;
+	struct memfd_read read;
 
 	memfd_test_add(ctx, 0, 0, 8);
 	memfd_test_add(ctx, 1, 8, 16);
@@ -111,14 +113,15 @@ static void i6_windows_are_independent(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, test_bit(7, ctx->c[1].mapped));
 
 	memfd_test_forget(ctx);
-	seq = memfd_read_begin(&ctx->c[1].mn);
+	memfd_read_begin(&ctx->c[1].mn, &read, 8, 16);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 6, 8));
 	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
 	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 6, 8);
 	memfd_test_expect(ctx, 1, 2, CB_INVALIDATE, 6, 8);
-	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[1].mn, seq));
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&read));
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 7, 9));
-	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[1].mn, seq));
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&read));
+	memfd_read_end(&ctx->c[1].mn, &read);
 
 	/* unregistering one takes nothing from the others */
 	memfd_test_remove(ctx, 2);
@@ -128,24 +131,38 @@ static void i6_windows_are_independent(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, ctx->nr);
 }
 
-static void sequence(struct kunit *test)
+/* Only invalidations of its own range make a lookup start over */
+static void lookups_are_by_range(struct kunit *test)
 {
 	struct test_ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct memfd_read low, high, both;
 	struct memfd_invalidation a, b;
-	unsigned long seq;
 
 	memfd_test_add(ctx, 0, 0, WINDOW);
-	seq = memfd_read_begin(&ctx->c[0].mn);
-	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[0].mn, seq));
-	memfd_invalidate_begin(&a, ctx->file->f_mapping, 0, 4, MEMFD_INVALIDATE_PUNCH);
-	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
-	memfd_invalidate_begin(&b, ctx->file->f_mapping, 2, 6, MEMFD_INVALIDATE_PUNCH);
+	memfd_read_begin(mn, &low, 0, 4);
+	memfd_read_begin(mn, &high, 6, WINDOW);
+	memfd_read_begin(mn, &both, 0, WINDOW);
+	memfd_test_invalidate(&a, ctx->file, 0, 4);
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&low));
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&both));
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&high));
+	memfd_read_end(mn, &low);
+	memfd_test_invalidate(&b, ctx->file, 2, 6);
 	memfd_invalidate_end(&a);
 	memfd_invalidate_end(&b);
 	/* both are over, but pages looked up before may be gone */
-	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&ctx->c[0].mn, seq));
-	seq = memfd_read_begin(&ctx->c[0].mn);
-	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&ctx->c[0].mn, seq));
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&both));
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&high));
+	memfd_read_end(mn, &both);
+	memfd_read_end(mn, &high);
+
+	/* one elsewhere is not waited for */
+	memfd_test_invalidate(&a, ctx->file, 0, 4);
+	KUNIT_EXPECT_EQ(test, 0, memfd_read_begin_killable(mn, &high, 4, WINDOW));
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&high));
+	memfd_read_end(mn, &high);
+	memfd_invalidate_end(&a);
 }
 
 /* debugfs shows the counts */
@@ -171,7 +188,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(i1_revoked_before_pages_leave),
 	KUNIT_CASE(i1_replaced_folios),
 	KUNIT_CASE(i6_windows_are_independent),
-	KUNIT_CASE(sequence),
+	KUNIT_CASE(lookups_are_by_range),
 	KUNIT_CASE(reasons_are_counted),
 	{}
 };

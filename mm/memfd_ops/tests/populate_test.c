@@ -23,6 +23,8 @@ static int take_thread(void *data)
 static void i3_populated_when_initialised(struct kunit *test)
 {
 	struct test_ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	const struct memfd_pfn_ops *pfn_ops;
 	struct folio_batch fbatch;
 	pgoff_t index = 0;
 	char *kaddr;
@@ -30,16 +32,15 @@ static void i3_populated_when_initialised(struct kunit *test)
 	/* fallocated before the first consumer: not uptodate, so skipped */
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 1));
 	memfd_test_add(ctx, 0, 0, WINDOW);
+	pfn_ops = mn->pfn_ops;
 	folio_batch_init(&fbatch);
-	KUNIT_EXPECT_EQ(test, 0,
-			ctx->c[0].mn.pfn_ops->get_folios(&ctx->c[0].mn, &index,
-							 WINDOW, 0, &fbatch));
+	pfn_ops->get_folios(mn, &index, WINDOW, &fbatch);
 	KUNIT_EXPECT_EQ(test, 0, folio_batch_count(&fbatch));
+	KUNIT_EXPECT_EQ(test, (pgoff_t)WINDOW, index);
 
 	index = 0;
-	KUNIT_EXPECT_EQ(test, 0,
-			ctx->c[0].mn.pfn_ops->get_folios(&ctx->c[0].mn, &index, WINDOW,
-							 MEMFD_PFN_FILL, &fbatch));
+	KUNIT_EXPECT_EQ(test, 0, pfn_ops->prepare_folios(mn, 0, WINDOW, MEMFD_PFN_FILL));
+	pfn_ops->get_folios(mn, &index, WINDOW, &fbatch);
 	KUNIT_ASSERT_EQ(test, 1, folio_batch_count(&fbatch));
 	KUNIT_EXPECT_TRUE(test, folio_test_uptodate(fbatch.folios[0]));
 	kaddr = kmap_local_folio(fbatch.folios[0], 0);
@@ -49,7 +50,7 @@ static void i3_populated_when_initialised(struct kunit *test)
 	/* that called populate(), too */
 	memfd_test_expect(ctx, 0, 0, CB_POPULATE, 0, 1);
 
-	/* write(2) has copied all when it calls populate() */
+	/* write(2) clears the page, and calls populate() before it copies */
 	memfd_test_forget(ctx);
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 3));
 	KUNIT_EXPECT_EQ(test, 1, ctx->nr);
@@ -126,7 +127,7 @@ static void i4_populate_waits_for_invalidation(struct kunit *test)
 
 	memfd_test_add(ctx, 0, 0, WINDOW);
 	memfd_test_init_thread(&taker, &ctx->c[0]);
-	memfd_invalidate_begin(&inv, ctx->file->f_mapping, 0, 4, MEMFD_INVALIDATE_PUNCH);
+	memfd_test_invalidate(&inv, ctx->file, 0, 4);
 	memfd_test_run(test, take_thread, &taker);
 	wait_for_completion(&taker.started);
 	KUNIT_EXPECT_EQ(test, 0UL, wait_for_completion_timeout(&taker.done, HZ / 10));

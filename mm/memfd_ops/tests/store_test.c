@@ -5,6 +5,7 @@
  * Files of one page per folio, without seals, swap, or memory that must stay
  * movable: the least that a store can be. Nothing here is shmem's.
  */
+#include <kunit/memfd.h>
 #include <kunit/test.h>
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -25,6 +26,7 @@ struct tiny {
 	unsigned int dropped;
 	/* what the consumer has mapped */
 	DECLARE_BITMAP(mapped, PAGES);
+	bool unpinned;
 	bool refuse;
 };
 
@@ -100,8 +102,7 @@ static void tiny_punch(struct tiny *tiny, pgoff_t start, pgoff_t end)
 	struct memfd_invalidation inv;
 
 	inode_lock(inode);
-	memfd_invalidate_begin(&inv, inode->i_mapping, start, end,
-			       MEMFD_INVALIDATE_PUNCH);
+	memfd_test_invalidate(&inv, tiny->file, start, end);
 	truncate_inode_pages_range(inode->i_mapping, (loff_t)start << PAGE_SHIFT,
 				   ((loff_t)end << PAGE_SHIFT) - 1);
 	memfd_invalidate_end(&inv);
@@ -125,11 +126,11 @@ static void mapper_invalidate(struct memfd_falloc_notifier *mn, pgoff_t start,
 }
 
 static int mapper_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
-			   unsigned long seq)
+			   const struct memfd_read *read)
 {
 	struct tiny *tiny = tiny_mapper(mn);
 
-	if (memfd_read_retry(mn, seq))
+	if (memfd_read_retry(read))
 		return -EAGAIN;
 	if (tiny->refuse)
 		return -ENOSPC;
@@ -138,10 +139,25 @@ static int mapper_populate(struct memfd_falloc_notifier *mn, struct folio *folio
 	return 0;
 }
 
+/* Its folios have one page: nobody splits them */
+static void mapper_unpin(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
+{
+	tiny_mapper(mn)->unpinned = true;
+}
+
+static unsigned long mapper_nr_pinned(struct memfd_falloc_notifier *mn,
+				      pgoff_t start, pgoff_t end)
+{
+	return bitmap_weight(tiny_mapper(mn)->mapped, PAGES);
+}
+
 static const struct memfd_falloc_notifier_ops mapper_ops = {
 	.name			= "mapper",
 	.invalidate_page_range	= mapper_invalidate,
 	.populate		= mapper_populate,
+	.unpin			= mapper_unpin,
+	.repin			= mapper_unpin,
+	.nr_pinned		= mapper_nr_pinned,
 };
 
 static void tiny_close(void *data)
@@ -272,8 +288,9 @@ static void lookup_finds_pages(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, memfd_register_falloc_notifier(mn, tiny->file, 0,
 								PAGES, &mapper_ops));
 	folio_batch_init(&fbatch);
-	KUNIT_EXPECT_EQ(test, 0, mn->pfn_ops->get_folios(mn, &index, PAGES,
-							 MEMFD_PFN_FILL, &fbatch));
+	KUNIT_EXPECT_EQ(test, 0, mn->pfn_ops->prepare_folios(mn, 0, PAGES,
+							     MEMFD_PFN_FILL));
+	mn->pfn_ops->get_folios(mn, &index, PAGES, &fbatch);
 	KUNIT_ASSERT_EQ(test, 1, folio_batch_count(&fbatch));
 	KUNIT_EXPECT_EQ(test, 7UL, fbatch.folios[0]->index);
 	folio_batch_release(&fbatch);

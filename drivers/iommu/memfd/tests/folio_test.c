@@ -4,6 +4,7 @@
  */
 #include <kunit/memfd.h>
 #include <kunit/test.h>
+#include <linux/kthread.h>
 #include <linux/pagemap.h>
 #include <linux/sizes.h>
 #include <linux/swap.h>
@@ -25,9 +26,13 @@ static void hole_in_huge_folio(struct kunit *test)
 
 	env->sd.unmaps = 0;
 	env->sd.syncs = 0;
+	env->sd.maps = 0;
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 5, 6));
 	KUNIT_EXPECT_EQ(test, 1, env->sd.syncs);
 	KUNIT_EXPECT_EQ(test, 1, env->sd.unmaps);
+	KUNIT_EXPECT_EQ(test, 1, env->sd.cuts);
+	/* nothing has to be mapped again */
+	KUNIT_EXPECT_EQ(test, 0, env->sd.maps);
 	KUNIT_EXPECT_EQ(test, 1023UL, memfd_test_blocks(env->file));
 	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + 5 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 4 * PAGE_SIZE));
@@ -59,6 +64,190 @@ static void split_file(struct kunit *test)
 	env->sd.maps = 0;
 }
 
+/* The references on a page of a file of @env, without those of LRU caches */
+static int refs(struct test_env *env, pgoff_t index)
+{
+	lru_add_drain_all();
+	return folio_ref_count(soft_folio(env->file, index));
+}
+
+/*
+ * References are by page: those of the file, and of each mirror. A hole leaves the
+ * pieces of a huge folio with their share.
+ */
+static void i2_pieces_are_held(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct iommu_memfd *im, *part;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	env->file = memfd_test_huge_file(test, 512);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
+	im = soft_mirror(test, IOVA, 0, 512);
+	part = soft_mirror(test, IOVA + SZ_1G, 100, 300);
+	KUNIT_EXPECT_EQ(test, 512 + 512 + 200, refs(env, 0));
+
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 150, 151));
+	KUNIT_EXPECT_EQ(test, 511UL, memfd_test_blocks(env->file));
+	KUNIT_EXPECT_EQ(test, 2, refs(env, 0));
+	KUNIT_EXPECT_EQ(test, 3, refs(env, 149));
+	KUNIT_EXPECT_EQ(test, 3, refs(env, 151));
+	KUNIT_EXPECT_EQ(test, 2, refs(env, 300));
+	soft_expect_mirrored(test, env->file, IOVA, 0, 512);
+	soft_expect_mirrored(test, env->file, IOVA + SZ_1G, 100, 300);
+
+	iommu_memfd_unmap(part);
+	KUNIT_EXPECT_EQ(test, 2, refs(env, 149));
+	iommu_memfd_unmap(im);
+	KUNIT_EXPECT_EQ(test, 1, refs(env, 149));
+}
+
+/* Somebody else's reference makes the split fail: then the hole is cleared in place */
+static void i10_failing_split_takes_nothing(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct iommu_memfd *im;
+	struct folio *folio;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	env->file = memfd_test_huge_file(test, 512);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
+	im = soft_mirror(test, IOVA, 0, 512);
+	folio = filemap_get_folio(env->file->f_mapping, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 5, 6));
+	KUNIT_EXPECT_EQ(test, 512UL, memfd_test_blocks(env->file));
+	KUNIT_EXPECT_EQ(test, 512 + 512 + 1, refs(env, 0));
+	/* the page is in the file, so the mirror has it again */
+	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 5 * PAGE_SIZE));
+	soft_expect_mirrored(test, env->file, IOVA, 0, 512);
+	folio_put(folio);
+
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 5, 6));
+	KUNIT_EXPECT_EQ(test, 511UL, memfd_test_blocks(env->file));
+	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + 5 * PAGE_SIZE));
+	soft_expect_mirrored(test, env->file, IOVA, 0, 512);
+	iommu_memfd_unmap(im);
+}
+
+/* A domain that cannot cut gets entries of one page */
+static void maps_small_entries(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct iommu_memfd *im;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	env->file = memfd_test_huge_file(test, 512);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
+	env->sd.no_cut = true;
+	im = soft_mirror(test, IOVA, 0, 512);
+	/* the fewest calls that make no larger entry */
+	KUNIT_EXPECT_EQ(test, 2, env->sd.maps);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 5, 6));
+	KUNIT_EXPECT_EQ(test, 511UL, memfd_test_blocks(env->file));
+	soft_expect_mirrored(test, env->file, IOVA, 0, 512);
+	iommu_memfd_unmap(im);
+}
+
+/* With the last page of a block goes its page table */
+static void empty_tables_go(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct iommu_memfd *im;
+	pgoff_t i;
+
+	env->file = memfd_test_file(test, 2048);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 3, 7));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 600, 602));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 1500, 1602));
+	im = soft_mirror(test, IOVA, 0, 1536);
+	KUNIT_EXPECT_TRUE(test, soft_has_table(test, IOVA));
+	for (i = 3; i < 7; i++)
+		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, i, i + 1));
+	KUNIT_EXPECT_FALSE(test, soft_has_table(test, IOVA));
+	KUNIT_EXPECT_TRUE(test, soft_has_table(test, IOVA + SZ_2M));
+
+	/* pages in neighbouring blocks, with holes: one call, one flush */
+	for (i = 1500; i < 1536; i += 2)
+		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, i, i + 1));
+	env->sd.unmaps = 0;
+	env->sd.syncs = 0;
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 512, 1536));
+	KUNIT_EXPECT_EQ(test, 1, env->sd.unmaps);
+	KUNIT_EXPECT_EQ(test, 1, env->sd.syncs);
+	KUNIT_EXPECT_FALSE(test, soft_has_table(test, IOVA + SZ_2M));
+	KUNIT_EXPECT_FALSE(test, soft_has_table(test, IOVA + 2 * SZ_2M));
+	iommu_memfd_unmap(im);
+
+	/* not the table of a block that others use, too */
+	im = soft_mirror(test, IOVA, 1536, 1600);
+	iommu_memfd_unmap(im);
+	KUNIT_EXPECT_TRUE(test, soft_has_table(test, IOVA));
+}
+
+struct watch {
+	struct soft_domain *sd;
+	phys_addr_t phys;
+	pgoff_t hole;
+	unsigned long nr, missed;
+};
+
+/* Looks at the neighbours of a hole until it is stopped */
+static int watch_thread(void *data)
+{
+	struct watch *w = data;
+	pgoff_t i;
+
+	while (!kthread_should_stop()) {
+		for (i = 0; i < 512; i++) {
+			if (i == w->hole)
+				continue;
+			w->nr++;
+			if (iommu_iova_to_phys(&w->sd->domain, IOVA + i * PAGE_SIZE) !=
+			    w->phys + i * PAGE_SIZE)
+				w->missed++;
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+/* While a page of a huge folio leaves, its neighbours translate at every moment */
+static void i10_neighbours_translate(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct task_struct *task;
+	struct iommu_memfd *im;
+	pgoff_t hole, base;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	env->file = memfd_test_huge_file(test, 512);
+	for (hole = 0; hole < 512; hole += 73) {
+		struct watch w = { .sd = &env->sd, .hole = hole };
+
+		KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
+		im = soft_mirror(test, IOVA, 0, 512);
+		base = folio_pfn(soft_folio(env->file, 0));
+		w.phys = PFN_PHYS(base);
+		task = kthread_run(watch_thread, &w, "memfd_test");
+		KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+		get_task_struct(task);
+		while (!READ_ONCE(w.nr))
+			cond_resched();
+		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, hole, hole + 1));
+		kthread_stop(task);
+		put_task_struct(task);
+		KUNIT_EXPECT_EQ_MSG(test, 0UL, w.missed, "hole %lu", hole);
+		KUNIT_EXPECT_EQ(test, 511UL, memfd_test_blocks(env->file));
+		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 0, 512));
+		iommu_memfd_unmap(im);
+	}
+}
+
 /* Many folios in a call, but never two in an entry: each can go alone */
 static void maps_many_at_once(struct kunit *test)
 {
@@ -84,7 +273,7 @@ static void maps_many_at_once(struct kunit *test)
 	iommu_memfd_unmap(im);
 }
 
-/* A driver that cannot unmap a part of a call gets one call for each folio */
+/* A driver that cannot unmap a part of a call gets one call for each page */
 static void maps_one_at_a_time(struct kunit *test)
 {
 	struct test_env *env = test->priv;
@@ -124,12 +313,17 @@ static void i2_failing_map_leaves_nothing(struct kunit *test)
 	env->file = memfd_test_huge_file(test, 512);
 	im = soft_mirror(test, IOVA + PAGE_SIZE, 0, 512);
 	env->sd.half_map = 1;
+	env->sd.fail_map = 2;
 	KUNIT_EXPECT_EQ(test, -ENOMEM, memfd_test_fallocate(env->file, 0, 512));
 	KUNIT_EXPECT_EQ(test, 0, env->sd.half_map);
+	KUNIT_EXPECT_EQ(test, 0, env->sd.fail_map);
 	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(env->file));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&env->sd.table));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&env->sd.tlb));
+	/* or is, page by page, if only the first call fails */
+	env->sd.half_map = 1;
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
+	KUNIT_EXPECT_EQ(test, 0, folio_order(soft_folio(env->file, 0)));
 	soft_expect_mirrored(test, env->file, IOVA + PAGE_SIZE, 0, 512);
 
 	/* and if that cannot be unmapped, it is not released */
@@ -140,10 +334,10 @@ static void i2_failing_map_leaves_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(env->file));
 	folio = pfn_folio(PHYS_PFN(soft_reach(test, IOVA + PAGE_SIZE)));
 	lru_add_drain_all();
-	KUNIT_EXPECT_EQ(test, 256, folio_ref_count(folio));
+	KUNIT_EXPECT_EQ(test, 255, folio_ref_count(folio));
 	iommu_memfd_unmap(im);
 	soft_clear(&env->sd.table);
-	folio_put_refs(folio, 256);
+	folio_put_refs(folio, 255);
 }
 
 /* The window begins and ends within huge folios, and its IOVA is not aligned */
@@ -175,6 +369,11 @@ static void window_cuts_huge_folio(struct kunit *test)
 
 static struct kunit_case iommu_memfd_folio_cases[] = {
 	KUNIT_CASE(hole_in_huge_folio),
+	KUNIT_CASE(i2_pieces_are_held),
+	KUNIT_CASE(i10_failing_split_takes_nothing),
+	KUNIT_CASE(i10_neighbours_translate),
+	KUNIT_CASE(maps_small_entries),
+	KUNIT_CASE(empty_tables_go),
 	KUNIT_CASE(maps_many_at_once),
 	KUNIT_CASE(maps_one_at_a_time),
 	KUNIT_CASE(i2_failing_map_leaves_nothing),

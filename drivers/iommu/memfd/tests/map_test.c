@@ -83,7 +83,7 @@ static void i4_failure_is_returned(struct kunit *test)
 	/* each page is mapped twice: the third one fails with the second mirror */
 	env->sd.fail_map = 6;
 	KUNIT_EXPECT_EQ(test, -ENOMEM, memfd_test_fallocate(env->file, 0, 5));
-	KUNIT_EXPECT_EQ(test, 2UL, memfd_test_blocks(env->file));
+	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(env->file));
 	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
 	soft_expect_mirrored(test, env->file, IOVA + SZ_1G, 0, 64);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 5));
@@ -187,7 +187,8 @@ static void sparse_costs_its_pages(struct kunit *test)
 	env->sd.syncs = 0;
 	iommu_memfd_unmap(im);
 	KUNIT_EXPECT_EQ(test, 64, env->sd.unmaps);
-	KUNIT_EXPECT_EQ(test, 1, env->sd.syncs);
+	/* one for each of the first calls, and one for all others */
+	KUNIT_EXPECT_EQ(test, 33, env->sd.syncs);
 }
 
 static struct kunit_case iommu_memfd_map_cases[] = {

@@ -32,7 +32,7 @@ static void i1_revoked_and_flushed_before_gone(struct kunit *test)
 	/* a range with a hole in it */
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 2, 50));
 	KUNIT_EXPECT_EQ(test, 2, env->sd.syncs);
-	/* pages that are only partly in the hole are mapped again */
+	/* pages that are only partly in the hole stay */
 	KUNIT_EXPECT_EQ(test, 0,
 			vfs_fallocate(env->file,
 				      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -186,25 +186,25 @@ static int end_thread(void *data)
 	return 0;
 }
 
-/* Two invalidations at once, each in the middle of a run: one node is not enough */
-static void splits_without_memory(struct kunit *test)
+/* Two invalidations at once, each in the middle of a run: just that is revoked */
+static void i10_revokes_no_more(struct kunit *test)
 {
 	struct test_env *env = test->priv;
-	struct address_space *mapping = env->file->f_mapping;
 	struct memfd_invalidation a, b;
 	struct task_struct *task;
 	struct iommu_memfd *im;
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 64));
 	im = soft_mirror(test, IOVA, 0, 64);
-	memfd_invalidate_begin(&a, mapping, 10, 20, MEMFD_INVALIDATE_PUNCH);
+	memfd_test_invalidate(&a, env->file, 10, 20);
 	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + 10 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 9 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 20 * PAGE_SIZE));
-	memfd_invalidate_begin(&b, mapping, 30, 32, MEMFD_INVALIDATE_PUNCH);
+	memfd_test_invalidate(&b, env->file, 30, 32);
 	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + 30 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 29 * PAGE_SIZE));
-	/* the first to end waits for the other */
+	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 32 * PAGE_SIZE));
+	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 63 * PAGE_SIZE));
 	task = kthread_run(end_thread, &a, "memfd_test");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
 	get_task_struct(task);
@@ -245,7 +245,7 @@ static void slow_invalidate(struct memfd_falloc_notifier *mn, pgoff_t start,
 }
 
 static int slow_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
-			 unsigned long seq)
+			 const struct memfd_read *read)
 {
 	struct slow *slow = container_of(mn, struct slow, mn);
 
@@ -254,10 +254,19 @@ static int slow_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
 	return 0;
 }
 
+static unsigned long slow_nr_pinned(struct memfd_falloc_notifier *mn,
+				    pgoff_t start, pgoff_t end)
+{
+	return 0;
+}
+
 static const struct memfd_falloc_notifier_ops slow_ops = {
 	.name			= "slow",
 	.invalidate_page_range	= slow_invalidate,
 	.populate		= slow_populate,
+	.unpin			= slow_invalidate,
+	.repin			= slow_invalidate,
+	.nr_pinned		= slow_nr_pinned,
 };
 
 static int punch_thread(void *data)
@@ -310,7 +319,7 @@ static struct kunit_case iommu_memfd_revoke_cases[] = {
 	KUNIT_CASE(i2_holds_unnotified),
 	KUNIT_CASE(i2_holds_if_unmap_fails),
 	KUNIT_CASE(announces_before_it_unmaps),
-	KUNIT_CASE(splits_without_memory),
+	KUNIT_CASE(i10_revokes_no_more),
 	KUNIT_CASE(sequence_guards_fill),
 	{}
 };

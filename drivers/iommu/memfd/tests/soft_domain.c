@@ -49,6 +49,9 @@ static int soft_map_pages(struct iommu_domain *domain, unsigned long iova,
 	for (i = 0; i < nr; i++) {
 		unsigned long at = iova + (i << PAGE_SHIFT);
 
+		if (pgsize == PAGE_SIZE)
+			xa_store(&sd->tables, at / SZ_2M, xa_mk_value(1), gfp);
+
 		if (xa_load(&sd->table, at >> PAGE_SHIFT))
 			mistake(sd, "mapped twice", at);
 		e = kmalloc(sizeof(*e), gfp);
@@ -78,6 +81,24 @@ static void expect_held(struct soft_domain *sd, unsigned long iova,
 		mistake(sd, "page released", iova);
 }
 
+/*
+ * Tables: a block of 2 MiB has one from the first page that is mapped by an entry of
+ * its own until all of the block is unmapped by one call.
+ */
+static bool soft_block_has_table(struct soft_domain *sd, unsigned long iova)
+{
+	return xa_load(&sd->tables, iova / SZ_2M);
+}
+
+static void soft_free_tables(struct soft_domain *sd, unsigned long iova,
+			     unsigned long end)
+{
+	unsigned long block;
+
+	for (block = round_up(iova, SZ_2M); block + SZ_2M <= end; block += SZ_2M)
+		xa_erase(&sd->tables, block / SZ_2M);
+}
+
 static size_t soft_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 			       size_t pgsize, size_t pgcount,
 			       struct iommu_iotlb_gather *gather)
@@ -99,7 +120,9 @@ static size_t soft_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 	for (at = iova; at < end; at += PAGE_SIZE) {
 		e = xa_erase(&sd->table, at >> PAGE_SHIFT);
 		if (!e) {
-			mistake(sd, "unmapped a hole", at);
+			/* as VT-d: an empty block has no table, and stops it */
+			if (sd->whole_calls || !soft_block_has_table(sd, at))
+				mistake(sd, "unmapped a hole", at);
 			continue;
 		}
 		if (e->leaf < iova || e->leaf + e->size > end)
@@ -107,6 +130,9 @@ static size_t soft_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 		expect_held(sd, at, e);
 		kfree(xa_store(&sd->tlb, at >> PAGE_SHIFT, e, GFP_KERNEL));
 	}
+	soft_free_tables(sd, iova, end);
+	if (!iommu_iotlb_gather_queued(gather))
+		iommu_iotlb_gather_add_page(domain, gather, iova, pgsize * pgcount);
 	return pgsize * pgcount;
 }
 
@@ -128,9 +154,43 @@ static void soft_iotlb_sync(struct iommu_domain *domain,
 	unsigned long i;
 
 	sd->syncs++;
-	xa_for_each(&sd->tlb, i, e)
+	xa_for_each(&sd->tlb, i, e) {
 		expect_held(sd, i << PAGE_SHIFT, e);
-	soft_clear(&sd->tlb);
+		/* an entry goes if the flush covers all of it */
+		if (e->leaf < gather->start || e->leaf + e->size - 1 > gather->end)
+			continue;
+		xa_erase(&sd->tlb, i);
+		kfree(e);
+	}
+}
+
+static void soft_flush_iotlb_all(struct iommu_domain *domain)
+{
+	struct iommu_iotlb_gather gather = { .end = ULONG_MAX };
+
+	soft_iotlb_sync(domain, &gather);
+}
+
+/* Replace a large entry at both sides of @iova. The TLB no longer has it then. */
+static int soft_cut(struct iommu_domain *domain, unsigned long iova, gfp_t gfp)
+{
+	struct soft_domain *sd = to_soft(domain);
+	struct entry *e = xa_load(&sd->table, iova >> PAGE_SHIFT);
+	unsigned long at, leaf;
+
+	if (sd->no_cut)
+		return -EOPNOTSUPP;
+	if (!e || e->leaf == iova)
+		return 0;
+	sd->cuts++;
+	leaf = e->leaf;
+	xa_store(&sd->tables, leaf / SZ_2M, xa_mk_value(1), gfp);
+	for (at = leaf; at < leaf + SZ_2M; at += PAGE_SIZE) {
+		e = xa_load(&sd->table, at >> PAGE_SHIFT);
+		e->leaf = at;
+		e->size = PAGE_SIZE;
+	}
+	return 0;
 }
 
 static phys_addr_t soft_iova_to_phys(struct iommu_domain *domain, dma_addr_t iova)
@@ -144,7 +204,9 @@ static const struct iommu_domain_ops soft_ops = {
 	.map_pages	= soft_map_pages,
 	.unmap_pages	= soft_unmap_pages,
 	.iotlb_sync	= soft_iotlb_sync,
+	.flush_iotlb_all = soft_flush_iotlb_all,
 	.iova_to_phys	= soft_iova_to_phys,
+	.cut		= soft_cut,
 	.unmaps_any_page = 1,
 };
 
@@ -152,6 +214,7 @@ static const struct iommu_domain_ops soft_whole_calls_ops = {
 	.map_pages	= soft_map_pages,
 	.unmap_pages	= soft_unmap_pages,
 	.iotlb_sync	= soft_iotlb_sync,
+	.flush_iotlb_all = soft_flush_iotlb_all,
 	.iova_to_phys	= soft_iova_to_phys,
 };
 
@@ -171,6 +234,14 @@ phys_addr_t soft_reach(struct kunit *test, unsigned long iova)
 	if (!e)
 		e = xa_load(&env->sd.tlb, iova >> PAGE_SHIFT);
 	return e ? e->phys : 0;
+}
+
+/* Does the block of @iova have a page table? */
+bool soft_has_table(struct kunit *test, unsigned long iova)
+{
+	struct test_env *env = test->priv;
+
+	return soft_block_has_table(&env->sd, iova);
 }
 
 /* The folio that the file has at @index, or NULL */
@@ -225,6 +296,7 @@ static void soft_init(struct soft_domain *sd, struct kunit *test)
 	sd->test = test;
 	xa_init(&sd->table);
 	xa_init(&sd->tlb);
+	xa_init(&sd->tables);
 }
 
 int soft_test_init(struct kunit *test)
@@ -252,6 +324,8 @@ void soft_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, env->other.mistakes);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&env->other.table));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&env->other.tlb));
+	xa_destroy(&env->other.tables);
+	xa_destroy(&env->sd.tables);
 	soft_clear(&env->other.table);
 	soft_clear(&env->other.tlb);
 	soft_clear(&env->sd.table);
