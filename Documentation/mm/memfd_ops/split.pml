@@ -47,6 +47,7 @@ mtype = {
 	mirror_widened,		/* I10: revokes whole folios from the mirror */
 	kvm_exact,		/* I2: invalidates only the hole in KVM */
 	list_exact,		/* I7: waits for invalidations of the hole only */
+	readers_wait,		/* I11: maps only after others have mapped again, too */
 	replace_unlisted,	/* I2: migrates a folio during an invalidation */
 	split_unlisted,		/* I2: drops references without an invalidation */
 	split_seq_unchanged,	/* I7: splits without a new sequence number */
@@ -108,7 +109,8 @@ typedef Invalidation {
 Invalidation inv[2];
 #define list_pages(i)	(mistake(list_exact) -> inv[i].exact : inv[i].pages)
 #define kvm_pages	(mistake(kvm_exact) -> inv[_pid].exact : inv[_pid].pages)
-#define active(i, set)	(!inv[i].remapping && list_pages(i) & (set))
+#define is_over(i)	(inv[i].remapping && !mistake(readers_wait))
+#define active(i, set)	(!is_over(i) && list_pages(i) & (set))
 #define invalidating(set) (active(0, set) || active(1, set))
 #define listed(set)	((inv[0].pages | inv[1].pages) & (set))
 
