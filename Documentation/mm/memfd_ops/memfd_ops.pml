@@ -52,21 +52,21 @@
  * - Memory is ordered, except where filemap_lock_or_add() notes otherwise, and
  *   every waiter is woken up.
  *
- * The model leaves out folios of more than one page, and with them
+ * The model leaves out folios of more than one page, which split.pml has;
  * memfd_split_may_discard(); the file's size; swap, and with it the folio that
  * truncation reads back within its own invalidation, and does not give to
- * consumers; poison; collapse; UFFDIO_COPY, which fills a hole as a fault does, and
- * removes the folio as memfd_populate_or_drop() does; owners; seals, except that
- * adding F_SEAL_WRITE invalidates all pages and removes none; memslots that keep
- * holes, or that had no fault yet; and consumers whose callbacks wait for each
- * other.
+ * consumers; poison, which split.pml has; collapse; UFFDIO_COPY, which fills a hole
+ * as a fault does, and removes the folio as memfd_populate_or_drop() does; owners;
+ * seals, except that adding F_SEAL_WRITE invalidates all pages and removes none;
+ * memslots that keep holes, or that had no fault yet; and consumers whose callbacks
+ * wait for each other.
  */
 
 /* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
 mtype = {
 	none,
 	/* the core */
-	no_rwsem,		/* I1: registers while a hole is being punched */
+	no_rwsem,		/* I2: registers while a hole is being punched */
 	no_barrier,		/* I4: registers without the i_pages lock */
 	no_unregister_wait,	/* I7: unregisters while a callback runs */
 	no_read_begin_wait,	/* I1: looks pages up during an invalidation */
@@ -926,7 +926,11 @@ inline kvm_memfd_unbind()
 	mmu_invalidate_in_progress = 0
 }
 
-/* KVM keeps the reference on @pfn until it has mapped it */
+/*
+ * KVM keeps the reference on @pfn until it has mapped it. Nothing here depends on
+ * that, since whatever takes a page from KVM changes its sequence. A split does not:
+ * see kvm_no_reference in split.pml.
+ */
 inline kvm_memfd_get_pfn(p, f, pfn)
 {
 	filemap_get_lock_pfn(p, f);

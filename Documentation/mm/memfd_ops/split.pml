@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Holes in a huge folio, as a model for spin; memfd_ops.pml models the rest
+ * Holes and failed memory in a huge folio, as a model for spin. memfd_ops.pml
+ * models what does not depend on the size of folios; see there how to read this.
  *
  * A file has two pages, in one folio until that is split. A mirror
  * (drivers/iommu/memfd/) maps page 0, page 1, or both with one large entry, and
  * holds a reference for each page. A memslot (virt/kvm/memfd.c) has both pages,
  * and holds a reference from a fault's lookup until it has mapped the page. Five
- * processes run until they stop, after any call:
+ * processes run until memory stops:
  *
  *	caller	punches holes of one page, of both, or of some bytes, with i_rwsem
  *	poison	is memory_failure() of one page, once, without i_rwsem
  *	device	maps the mirror and unmaps it
  *	guest	touches the pages, as a vCPU
- *	memory	migrates, reclaims and splits folios
+ *	memory	migrates, reclaims and splits folios; faults a huge folio in
  *
- * A hole of one page splits the folio, which succeeds only if nobody but the page
- * cache and the splitting process has a reference. The mirror drops its references
- * for the time of the split, and keeps its translations.
+ * A split succeeds only if nobody but the page cache and the splitting process has
+ * a reference on the folio. The mirror drops its references for the time of the
+ * split (they are counted in nr_unpinned), and keeps its translations.
  *
  * HOLDS() checks I1, I2, I4, I7 and I10 of Documentation/mm/memfd_ops/
- * invariants.rst, I2 for reference counts as well: a reference is dropped only if
- * it is there, and the last one only when the page has left the file. I7 includes
- * that no reference is left over in the end. Besides, no process waits
- * indefinitely.
+ * invariants.rst. I1 covers failed memory as if it had been removed. I2 covers
+ * reference counts: a reference is dropped only if it is there. I7 covers leaks: in
+ * the end no reference is left. Besides, no process waits indefinitely (I11).
  *
- * The model simplifies as memfd_ops.pml does: code under a spinlock, under a mutex
- * (im->lock, until it waits) or under mmu_lock is one step, and so is a change that
- * the folio lock protects. memfd_widen() is one step with the insertion in the list.
- * Besides:
+ * The model simplifies the following, besides the points in memfd_ops.pml:
  *
  * - The device and the IOMMU are as bad as the specification allows: each
  *   translation is in the TLB as soon as it is in the page table, and a large TLB
  *   entry stays until one flush covers all of it. The page table alone must
  *   translate the pages that stay (I10), since the TLB may be empty.
- * - The page that replaces a migrated one has its number. The old one is free when
- *   the last reference on it goes, so no translation to it may be left then.
- * - Nothing enters the file: memfd_ops.pml has populate and its races.
- * - There is one mirror. Those that the split does not concern are those that
- *   registered after it began.
+ * - Code under im->lock or mmu_lock is one step, until it waits for nr_unpinned. So
+ *   are code under the folio lock that other processes can only observe through
+ *   that lock, memfd_invalidate_begin() up to that wait, and memfd_read_begin() with
+ *   the lookup that follows: memfd_ops.pml has the steps in between.
+ * - The page that replaces a migrated one has its number. The old one is free as
+ *   soon as the new one is in the file, so no translation to it may be left then.
+ * - There is one mirror. For a split that began before it registered, it stands for
+ *   a second one.
  */
 
 /* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
@@ -95,16 +95,16 @@ bool i_rwsem;
 #define pages_of(f)	(large -> BOTH : bit(f))
 #define present(p)	(cached & bit(p))
 #define lockable(p)	(!folio[folio_of(p)].locked)
-/* No consumer maps a page of a folio whose memory failed in part */
+/* No mirror maps a folio whose memory failed in part */
 #define healthy(p)	(!(poisoned & pages_of(folio_of(p))))
 
 /* struct memfd_invalidation; the first two processes have one */
 typedef Invalidation {
-	byte exact;		/* the pages that leave: for the mirror */
-	byte pages;		/* those of the whole folio: for KVM, and on the list */
-	bool remapping;		/* the pages have left; readers need not wait */
+	byte exact;		/* the pages that leave, for the mirror */
+	byte pages;		/* all of the folio, for KVM and for lookups of the list */
+	bool remapping;		/* the pages have left: readers do not wait any more */
 	bool mirror;		/* its window overlaps @exact; @start_gen */
-	bool unpinned		/* the mirror has no references while this splits */
+	bool unpinned		/* memfd_split_begin() dropped the mirror's references */
 };
 Invalidation inv[2];
 #define list_pages(i)	(mistake(list_exact) -> inv[i].exact : inv[i].pages)
@@ -141,12 +141,20 @@ bool spte_large;
 #define reachable \
 	(pt | tlb | spte | (tlb_large || pt_large || spte_large -> BOTH : 0))
 
-/* f: the locked folio; q, g, todo: of a fill, see fill() */
+/*
+ * Variables of each process. p: a page; set: the hole, or the pages of it that are
+ * still in the file; todo, q, found: for fill() the pages to map, one of them, and
+ * whether its folio has been looked up; f and g: for a moment, a folio and a set.
+ */
 #define LOCALS \
 	byte p, f, q, g, set, todo; \
 	bool found, did_split
 
-/* I4: the mirror has the pages, unless a call is about to bring or remove them */
+/*
+ * I4: the mirror has the pages, unless a call is about to bring or remove them. It
+ * may lack a page next to failed memory, which was skipped while a reference kept
+ * their folio from being split.
+ */
 #define mirrored(p) \
 	(!(window & cached & ~mapped & bit(p)) || poisoned || listed(bit(p)))
 
@@ -270,6 +278,7 @@ inline kvm_memfd_invalidate()
 	mmu_invalidate_range = mmu_invalidate_range | kvm_pages;
 	mmu_invalidate_in_progress++;
 	spte = spte & ~kvm_pages;
+	/* a large entry goes as a whole */
 	spte_large = spte_large && !kvm_pages
 }
 
@@ -411,7 +420,7 @@ inline split_folio(p)
  * The processes
  */
 
-/* When memory stops, so do the others, after a call; the last one checks for leaks */
+/* When memory stops, the others do so after a call. The last one checks for leaks. */
 bool stopping;
 byte nr_stopped;
 byte poison_refs;
