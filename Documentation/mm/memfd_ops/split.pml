@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Holes and failed memory in a huge folio, as a model for spin. memfd_ops.pml
- * models what does not depend on the size of folios; see there how to read this.
+ * models the rest of the protocol, which does not depend on the size of folios.
  *
  * A file has two pages, in one folio until that is split. A mirror
  * (drivers/iommu/memfd/) maps page 0, page 1, or both with one large entry, and
@@ -58,7 +58,7 @@ mtype = {
 	/* the mirror */
 	revoke_no_wait,		/* I2: revokes pages while their references are gone */
 	unmap_no_wait,		/* I2: unmaps while the references are gone */
-	no_remap,		/* I4: does not remap what could not be removed */
+	no_remap,		/* I4: does not remap pages that could not be removed */
 	cut_clears,		/* I10: clears the large entry before it sets the new one */
 	cut_unflushed,		/* I2: flushes only the hole */
 	/* KVM */
