@@ -52,12 +52,12 @@
  * - Memory is ordered, except where filemap_lock_or_add() notes otherwise, and
  *   every waiter is woken up.
  *
- * The model leaves out folios of more than one page, which split.pml has;
- * memfd_split_may_discard(); the file's size; swap, and with it the folio that
- * truncation reads back within its own invalidation, and does not give to
- * consumers; poison, which split.pml has; collapse; UFFDIO_COPY, which fills a hole
+ * The model leaves out folios of more than one page, and poison, which split.pml
+ * has; the file's size; swap, and with it the folio that truncation reads back
+ * within its own invalidation, and does not give to consumers; collapse;
+ * UFFDIO_COPY, which fills a hole
  * as a fault does, and removes the folio as memfd_populate_or_drop() does; owners;
- * seals, except that adding F_SEAL_WRITE invalidates all pages and removes none;
+ * seals;
  * memslots that keep holes, or that had no fault yet; and consumers whose callbacks
  * wait for each other.
  */
@@ -980,7 +980,7 @@ active proctype caller()
 			:: set = BOTH_PAGES; gone = bit(0)
 			:: set = BOTH_PAGES; gone = bit(1)
 			:: set = BOTH_PAGES; gone = BOTH_PAGES
-			:: set = BOTH_PAGES; gone = 0	/* memfd_add_seals() */
+			:: set = BOTH_PAGES; gone = 0	/* a hole that somebody's pin keeps */
 			fi
 		   }
 			shmem_punch_hole(set, gone)

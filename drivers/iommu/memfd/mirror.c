@@ -59,6 +59,7 @@
  * @prealloc_node: for a run that is split; there whenever something is revoked
  * @nr_unpinned: folios that are being split, on whose pages the mirror has no
  *	references; meanwhile nothing is revoked
+ * @nr_revoking: how many wait for that; meanwhile no folio begins to be split
  * @closing: nothing may be mapped any more
  * @unmap_failed: the IOMMU driver did not unmap all that it was asked to. Since
  *	the device may still reach those pages, no reference is dropped any more
@@ -74,7 +75,7 @@ struct iommu_memfd {
 	struct iommu_memfd_account account;
 	struct rb_root_cached runs;
 	struct interval_tree_node *prealloc_node;
-	unsigned int nr_unpinned;
+	unsigned int nr_unpinned, nr_revoking;
 	bool closing, unmap_failed;
 };
 
@@ -239,22 +240,40 @@ static pgoff_t take_from_run(struct iommu_memfd *im,
 	return min(end, run_end);
 }
 
+/* Give up the lock until @condition holds; whoever makes it true wakes @var. */
+#define wait_unlocked(im, var, condition)				\
+do {									\
+	while (!(condition)) {						\
+		mutex_unlock(&(im)->lock);				\
+		wait_var_event(var, condition);				\
+		mutex_lock(&(im)->lock);				\
+	}								\
+} while (0)
+
 /*
- * Lock the mirror to revoke something, with the node that a split may need, and
- * while it has all its references.
+ * Lock the mirror to revoke something: while it has all its references, and with
+ * the node that a split of a run may need. Folios are split one after the other
+ * without end while somebody punches holes; so those that are to come wait for the
+ * one who waits here.
  */
 static void lock_to_revoke(struct iommu_memfd *im)
 {
-	struct interval_tree_node *run;
+	struct interval_tree_node *run = NULL;
 
+	if (!READ_ONCE(im->prealloc_node))
+		run = alloc_run(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	mutex_lock(&im->lock);
-	while (!im->prealloc_node || im->nr_unpinned) {
+	im->nr_revoking++;
+	wait_unlocked(im, &im->nr_unpinned, !READ_ONCE(im->nr_unpinned));
+	while (!im->prealloc_node && !run) {
 		mutex_unlock(&im->lock);
-		wait_var_event(&im->nr_unpinned, !READ_ONCE(im->nr_unpinned));
 		run = alloc_run(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 		mutex_lock(&im->lock);
-		put_run(im, run);
 	}
+	if (run)
+		put_run(im, run);
+	if (!--im->nr_revoking)
+		wake_up_var(&im->nr_revoking);
 }
 
 /*
@@ -861,6 +880,7 @@ static void mirror_unpin(struct memfd_falloc_notifier *mn,
 	struct interval_tree_node *run;
 
 	mutex_lock(&im->lock);
+	wait_unlocked(im, &im->nr_revoking, !READ_ONCE(im->nr_revoking));
 	im->nr_unpinned++;
 	for (run = first_run(im, start, end); run;
 	     run = interval_tree_iter_next(run, start, end - 1))
