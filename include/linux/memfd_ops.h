@@ -186,13 +186,13 @@ struct memfd_falloc_notifier_ops {
  *	or a guest writes without a fault that would mark it.
  * @prepare_folios:
  *	Does what may take long before get_folios() can return the folios in
- *	[@start, @end). Waits for their locks. With %MEMFD_PFN_FILL, which a
- *	consumer passes once after it has registered, initialises folios that
- *	were only fallocated, and reads back those in swap; before that, for a
- *	consumer that pins, migrates them out of memory that must stay movable,
- *	unless somebody else holds them there. May sleep, so call it outside
- *	memfd_read_begin() and memfd_read_end(). @flags is 0, which cannot
- *	fail, or %MEMFD_PFN_FILL.
+ *	[@start, @end). Waits for their locks. With %MEMFD_PFN_FILL, initialises
+ *	folios that were only fallocated, and reads back those in swap; before
+ *	that, for a consumer that pins, migrates them out of memory that must
+ *	stay movable, unless somebody else holds them there. May sleep, so call
+ *	it outside memfd_read_begin() and memfd_read_end(). @flags is 0, which
+ *	cannot fail, or %MEMFD_PFN_FILL, which a consumer needs for a range once
+ *	after it has registered.
  *
  *	Returns 0, or -EIO, -ENOMEM, -EINTR, or an error of a consumer's
  *	@populate.
@@ -204,7 +204,9 @@ struct memfd_falloc_notifier_ops {
  *	keeps the reference for its mapping or drops it without delay.
  *	*@index is advanced past the last page looked at. Holes cost nothing.
  *	With an empty @fbatch and *@index below @end, the folio at *@index is
- *	locked: wait for it by prepare_folios(). Does not sleep.
+ *	locked, or with %MEMFD_PFN_FILL, needs something else of
+ *	prepare_folios(): call that, and then get_folios() without that flag,
+ *	since pages past the end of the file may stay in swap. Does not sleep.
  * @find_hole:
  *	Finds the first page of [start, end) that the file does not have, or
  *	returns end if it has all of them. The caller holds references on all of
@@ -226,7 +228,8 @@ struct memfd_pfn_ops {
 	int (*prepare_folios)(struct memfd_falloc_notifier *mn, pgoff_t start,
 			      pgoff_t end, unsigned int flags);
 	void (*get_folios)(struct memfd_falloc_notifier *mn, pgoff_t *index,
-			   pgoff_t end, struct folio_batch *fbatch);
+			   pgoff_t end, unsigned int flags,
+			   struct folio_batch *fbatch);
 	pgoff_t (*find_hole)(struct memfd_falloc_notifier *mn, pgoff_t start,
 			     pgoff_t end);
 	void (*hold_folios)(struct memfd_falloc_notifier *mn, pgoff_t start,
@@ -266,6 +269,7 @@ struct memfd_falloc_notifier {
 	struct interval_tree_node pinning;
 	struct list_head prepared;
 	u64 start_gen;
+	unsigned int migrate_tries;
 	unsigned int nr_active;
 	bool unregistering;
 	atomic_long_t nr_invalidate;

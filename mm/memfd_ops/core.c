@@ -302,6 +302,7 @@ static void memfd_init_consumer(struct memfd_falloc_notifier *mn,
 	mn->consumers = cs;
 	mn->window.start = mn->pinning.start = start;
 	mn->window.last = mn->pinning.last = end - 1;
+	mn->migrate_tries = 0;
 	mn->nr_active = 0;
 	mn->unregistering = false;
 	INIT_LIST_HEAD(&mn->prepared);

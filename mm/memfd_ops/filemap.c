@@ -23,7 +23,7 @@
 
 #include "internal.h"
 
-/* How often to try to migrate pages out of movable memory, a jiffy apart */
+/* How often to wait for a jiffy before pages are migrated that could not be */
 #define MIGRATE_TRIES	10
 
 /*
@@ -102,32 +102,46 @@ enum folio_state {
 	FOLIO_READY,
 	FOLIO_GONE,		/* not at that index any more */
 	FOLIO_POISONED,
+	FOLIO_MUST_MIGRATE,
 	FOLIO_UNINITIALISED,
 };
 
+/* Does the consumer want folios migrated out of movable memory? */
+static bool migrates_longterm(struct memfd_falloc_notifier *mn)
+{
+	return consumer_pins(mn) && mn->consumers->store->migrate_longterm;
+}
+
 /* Inline, as get_folios() calls it for every page */
 static __always_inline enum folio_state
-folio_state(struct address_space *mapping, struct folio *folio, pgoff_t index)
+folio_state(struct address_space *mapping, struct folio *folio, pgoff_t index,
+	    bool migrate)
 {
 	if (!memfd_folio_is_at(folio, mapping, index))
 		return FOLIO_GONE;
 	if (folio_contain_hwpoisoned_page(folio))
 		return FOLIO_POISONED;
+	if (migrate && needs_longterm_migration(folio))
+		return FOLIO_MUST_MIGRATE;
 	return folio_test_uptodate(folio) ? FOLIO_READY : FOLIO_UNINITIALISED;
 }
 
 /*
- * After prepare_folios() nobody swaps pages out, and pages that become uptodate
- * are populated: skip the others. A huge folio is alone in its batch: the reference on it keeps it from being
+ * Once prepare_folios() has been there, nobody swaps pages out, and pages that
+ * become uptodate are populated: without %MEMFD_PFN_FILL, pages that are not
+ * uptodate are skipped. A huge folio is alone in its batch: the reference on it keeps it from being
  * split, so that a hole in it is zeroed rather than freed. Hold it no longer than
  * mapping it takes.
  */
 static void filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
 					pgoff_t *index, pgoff_t end,
+					unsigned int flags,
 					struct folio_batch *fbatch)
 {
 	pgoff_t next, start = max(*index, memfd_window_start(mn));
 	struct address_space *mapping = mn->consumers->inode->i_mapping;
+	bool fill = flags & MEMFD_PFN_FILL;
+	bool migrate = fill && migrates_longterm(mn);
 	XA_STATE(xas, &mapping->i_pages, start);
 	enum folio_state state;
 	struct folio *folio;
@@ -137,9 +151,12 @@ static void filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
 	xas_for_each(&xas, folio, end - 1) {
 		if (xas_retry(&xas, folio))
 			continue;
-		if (xa_is_value(folio) || !folio_test_uptodate(folio))
-			continue;
 		next = xas.xa_index;
+		if (xa_is_value(folio) || !folio_test_uptodate(folio)) {
+			if (fill)
+				goto out;
+			continue;
+		}
 		if (folio_test_large(folio) && folio_batch_count(fbatch))
 			goto out;
 		if (unlikely(!folio_try_get(folio))) {
@@ -150,7 +167,7 @@ static void filemap_get_folios_mappable(struct memfd_falloc_notifier *mn,
 			folio_put(folio);
 			goto out;
 		}
-		state = folio_state(mapping, folio, next);
+		state = folio_state(mapping, folio, next, migrate);
 		folio_unlock(folio);
 		if (unlikely(state != FOLIO_READY)) {
 			folio_put(folio);
@@ -202,19 +219,17 @@ static bool migrate_folios(struct memfd_consumers *cs, pgoff_t start, pgoff_t en
 
 /*
  * A concurrent fault or lookup soon drops its reference. One that is kept keeps
- * the folio where it is, with this consumer or without.
+ * the folio where it is, with this consumer or without. Many of them do not add up
+ * to a long wait.
  */
 static void migrate_out_of_movable(struct memfd_falloc_notifier *mn,
 				   pgoff_t start, pgoff_t end)
 {
-	struct memfd_consumers *cs = mn->consumers;
-	unsigned int tries;
-
-	if (!consumer_pins(mn) || !cs->store->migrate_longterm)
-		return;
-	for (tries = 1; migrate_folios(cs, start, end) && tries < MIGRATE_TRIES;
-	     tries++)
+	while (migrate_folios(mn->consumers, start, end) &&
+	       mn->migrate_tries < MIGRATE_TRIES) {
+		mn->migrate_tries++;
 		schedule_timeout_killable(1);
+	}
 }
 
 /**
@@ -269,7 +284,7 @@ static int prepare_folio(struct memfd_consumers *cs, pgoff_t *index, bool fill)
 		++*index;
 		return 0;
 	}
-	switch (folio_state(cs->inode->i_mapping, folio, *index)) {
+	switch (folio_state(cs->inode->i_mapping, folio, *index, false)) {
 	case FOLIO_GONE:	/* look again */
 		break;
 	case FOLIO_UNINITIALISED:
@@ -317,7 +332,7 @@ static int filemap_prepare_folios(struct memfd_falloc_notifier *mn,
 
 	start = max(start, memfd_window_start(mn));
 	end = min(end, memfd_window_end(mn));
-	if (fill)
+	if (fill && migrates_longterm(mn))
 		migrate_out_of_movable(mn, start, end);
 	while (!error) {
 		start = next_unprepared(cs, start, end, fill);

@@ -544,50 +544,66 @@ static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
 	return may_fail ? error : 0;
 }
 
+/* Map what a lookup has found, unless that has to start over: -EAGAIN */
+static int map_found(struct iommu_memfd *im, const struct memfd_read *read,
+		     struct folio_batch *fbatch, bool may_fail)
+{
+	int error = 0;
+
+	mutex_lock(&im->lock);
+	if (memfd_read_retry(read))
+		error = -EAGAIN;
+	else if (!im->closing)
+		error = map_folios(im, fbatch, may_fail);
+	mutex_unlock(&im->lock);
+	folio_batch_release(fbatch);
+	return error;
+}
+
 /*
  * Map the pages of [start, end) that the file has and that are not mapped yet. Only
  * for a user, who waits for it, can it fail: because of a signal, or of an error
- * if the mirror has to be complete.
+ * if the mirror has to be complete. For a user, it also prepares the pages.
  */
 static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
 {
+	pgoff_t next, stop, prepared = user ? start : end, span = FILL_PAGES;
 	struct memfd_falloc_notifier *mn = &im->mn;
-	pgoff_t next, stop, span = FILL_PAGES;
 	struct folio_batch fbatch;
 	struct memfd_read read;
+	unsigned int flags;
 	int error = 0;
 
 	folio_batch_init(&fbatch);
-	while (start < end && !error) {
-		stop = start + min(span, end - start);
+	while (start < end && !error && !READ_ONCE(im->closing)) {
+		flags = start < prepared ? 0 : MEMFD_PFN_FILL;
+		next = start;
+		stop = start + min(span, (flags ? end : prepared) - start);
 		if (!user)
 			memfd_read_begin(mn, &read, start, stop);
 		else if (memfd_read_begin_killable(mn, &read, start, stop))
 			return -EINTR;
-
-		next = start;
-		mn->pfn_ops->get_folios(mn, &next, stop, &fbatch);
-		if (!folio_batch_count(&fbatch)) {
-			memfd_read_end(mn, &read);
-			if (next < stop)
-				mn->pfn_ops->prepare_folios(mn, next, next + 1, 0);
-			/* a hole: look further the next time */
-			span = min(2 * span, ULONG_MAX / 4);
-			start = next;
-			continue;
+		mn->pfn_ops->get_folios(mn, &next, stop, flags, &fbatch);
+		/* where there is nothing, look further the next time */
+		span = min(2 * span, ULONG_MAX / 4);
+		if (folio_batch_count(&fbatch)) {
+			error = map_found(im, &read, &fbatch,
+					  user && im->must_complete);
+			span = FILL_PAGES;
 		}
-		mutex_lock(&im->lock);
-		if (im->closing) {
-			start = end;
-		} else if (!memfd_read_retry(&read)) {
-			error = map_folios(im, &fbatch,
-					   user && im->must_complete);
-			start = next;
-		}
-		mutex_unlock(&im->lock);
 		memfd_read_end(mn, &read);
-		folio_batch_release(&fbatch);
-		span = FILL_PAGES;
+
+		if (error == -EAGAIN) {
+			error = 0;
+		} else if (next > start) {
+			start = next;
+		} else {
+			/* not longer than a lookup would be */
+			next = flags ? start + min(FILL_PAGES, end - start) : start + 1;
+			error = mn->pfn_ops->prepare_folios(mn, start, next, flags);
+			prepared = max(prepared, next);
+			span = FILL_PAGES;
+		}
 		if (user && fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
@@ -1115,9 +1131,7 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 					       &mirror_ops);
 	if (error)
 		goto err_remove;
-	error = im->mn.pfn_ops->prepare_folios(&im->mn, start, end, MEMFD_PFN_FILL);
-	if (!error)
-		error = fill(im, start, end, true);
+	error = fill(im, start, end, true);
 	if (error) {
 		iommu_memfd_unmap(im);
 		/* the errno of mlock(); that of iommu_memfd_charge() is for faults */

@@ -36,12 +36,12 @@ static void holes_cost_nothing(struct kunit *test)
 	memfd_test_add(ctx, 0, 0, last);
 
 	folio_batch_init(&fbatch);
-	c->mn.pfn_ops->get_folios(&c->mn, &index, last, &fbatch);
+	c->mn.pfn_ops->get_folios(&c->mn, &index, last, 0, &fbatch);
 	KUNIT_ASSERT_EQ(test, 2, folio_batch_count(&fbatch));
 	KUNIT_EXPECT_EQ(test, 5UL, fbatch.folios[0]->index);
 	KUNIT_EXPECT_EQ(test, last - 1, fbatch.folios[1]->index);
 	folio_batch_release(&fbatch);
-	c->mn.pfn_ops->get_folios(&c->mn, &index, last, &fbatch);
+	c->mn.pfn_ops->get_folios(&c->mn, &index, last, 0, &fbatch);
 	KUNIT_EXPECT_EQ(test, 0, folio_batch_count(&fbatch));
 }
 

@@ -34,13 +34,17 @@ static void i3_populated_when_initialised(struct kunit *test)
 	memfd_test_add(ctx, 0, 0, WINDOW);
 	pfn_ops = mn->pfn_ops;
 	folio_batch_init(&fbatch);
-	pfn_ops->get_folios(mn, &index, WINDOW, &fbatch);
+	pfn_ops->get_folios(mn, &index, WINDOW, 0, &fbatch);
 	KUNIT_EXPECT_EQ(test, 0, folio_batch_count(&fbatch));
 	KUNIT_EXPECT_EQ(test, (pgoff_t)WINDOW, index);
+	index = 0;
+	pfn_ops->get_folios(mn, &index, WINDOW, MEMFD_PFN_FILL, &fbatch);
+	KUNIT_EXPECT_EQ(test, 0, folio_batch_count(&fbatch));
+	KUNIT_EXPECT_EQ(test, 0UL, index);
 
 	index = 0;
 	KUNIT_EXPECT_EQ(test, 0, pfn_ops->prepare_folios(mn, 0, WINDOW, MEMFD_PFN_FILL));
-	pfn_ops->get_folios(mn, &index, WINDOW, &fbatch);
+	pfn_ops->get_folios(mn, &index, WINDOW, 0, &fbatch);
 	KUNIT_ASSERT_EQ(test, 1, folio_batch_count(&fbatch));
 	KUNIT_EXPECT_TRUE(test, folio_test_uptodate(fbatch.folios[0]));
 	kaddr = kmap_local_folio(fbatch.folios[0], 0);

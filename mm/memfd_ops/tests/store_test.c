@@ -290,7 +290,7 @@ static void lookup_finds_pages(struct kunit *test)
 	folio_batch_init(&fbatch);
 	KUNIT_EXPECT_EQ(test, 0, mn->pfn_ops->prepare_folios(mn, 0, PAGES,
 							     MEMFD_PFN_FILL));
-	mn->pfn_ops->get_folios(mn, &index, PAGES, &fbatch);
+	mn->pfn_ops->get_folios(mn, &index, PAGES, 0, &fbatch);
 	KUNIT_ASSERT_EQ(test, 1, folio_batch_count(&fbatch));
 	KUNIT_EXPECT_EQ(test, 7UL, fbatch.folios[0]->index);
 	folio_batch_release(&fbatch);
