@@ -18,6 +18,7 @@
  * For tests alone. Users who may open the devices reach no memory except the
  * memory that they have mapped themselves.
  */
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
 #include <linux/iommufd.h>
@@ -35,6 +36,10 @@
 #define TEST_PIN	BIT_ULL(56)		/* in the position */
 #define TEST_MSI_IOVA	0x8000000
 #define TEST_IOVA_BITS	48
+
+static uint unmap_delay_ms;
+module_param(unmap_delay_ms, uint, 0600);
+MODULE_PARM_DESC(unmap_delay_ms, "How long each unmapping takes in addition");
 
 /*
  * The IOMMU: a table of one entry for each page. There is no TLB: once the
@@ -92,6 +97,8 @@ static size_t test_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 	struct test_domain *td = to_test_domain(domain);
 	size_t i;
 
+	/* As an IOMMU whose flushes take long: the other consumers wait for it */
+	msleep(READ_ONCE(unmap_delay_ms));
 	/* pages that are not mapped count, as with VT-d */
 	for (i = 0; i < pgcount; i++)
 		xa_erase(&td->table, (iova >> PAGE_SHIFT) + i);
