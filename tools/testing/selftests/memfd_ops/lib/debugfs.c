@@ -11,12 +11,15 @@
 #include "debugfs.h"
 
 #define CONSUMERS	"/sys/kernel/debug/memfd_ops"
-#define COUNTS		" invalidated %ld populated %ld fallocated %ld"
+#define COUNTS		" invalidated %ld populated %ld fallocated %ld missed %ld"
 
 static bool parse_consumer(const char *line, struct consumer *c)
 {
+	/* the last one is there if it is not 0 */
+	c->missed = 0;
 	return sscanf(line, " %15s pages [%zu, %zu)" COUNTS, c->name, &c->first,
-		      &c->end, &c->invalidated, &c->populated, &c->fallocated) == 6;
+		      &c->end, &c->invalidated, &c->populated, &c->fallocated,
+		      &c->missed) >= 6;
 }
 
 static bool is_file(const char *line, const struct stat *st)
@@ -88,7 +91,7 @@ struct query {
 	const char *name;
 	size_t first, end;
 	int nr, nr_window;
-	long invalidated;
+	long invalidated, missed;
 };
 
 static void add_up(const char *line, void *data)
@@ -101,6 +104,7 @@ static void add_up(const char *line, void *data)
 	q->nr++;
 	q->nr_window += c.first == q->first && c.end == q->end;
 	q->invalidated += c.invalidated;
+	q->missed += c.missed;
 }
 
 int consumers_with_window(int fd, const char *name, size_t first, size_t pages)
@@ -117,6 +121,14 @@ long consumers_invalidated(int fd, const char *name)
 	int ret = visit_lines(fd, add_up, &q);
 
 	return ret ? ret : q.nr ? q.invalidated : -ENOENT;
+}
+
+long consumers_missed(int fd, const char *name)
+{
+	struct query q = { .name = name };
+	int ret = visit_lines(fd, add_up, &q);
+
+	return ret ? ret : q.nr ? q.missed : -ENOENT;
 }
 
 struct text {

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The invalidations of a file's consumers, as tracepoints report them: which pages the
+ * core has each consumer revoke. No other file of the tests knows their format.
+ *
+ * Functions return 0 or a value, or a negative errno.
+ */
+#ifndef TEST_TRACE_H
+#define TEST_TRACE_H
+
+#include <stddef.h>
+
+/* Record the invalidations of the file's consumers, in place of an earlier record. */
+int trace_start(int fd);
+
+/* How many of those of consumers of that kind have a page of [first, first + pages) */
+long traced(const char *name, size_t first, size_t pages);
+
+void trace_stop(void);
+
+#endif /* TEST_TRACE_H */
