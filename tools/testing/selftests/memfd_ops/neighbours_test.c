@@ -179,7 +179,7 @@ TEST_F_TIMEOUT(neighbours, parts_of_pages_in_a_huge_folio, 60)
 	EXPECT_TRUE(undisturbed(env, 102, PAGES - 102));
 }
 
-/* What is beyond the end of the file in its last page is zeroed there. */
+/* The rest of the last page, behind the end of the file, is zeroed where it is. */
 TEST_F_TIMEOUT(neighbours, truncate_to_the_same_size, 60)
 {
 	struct test_env *env = &self->env;
@@ -225,24 +225,21 @@ TEST_F_TIMEOUT(neighbours, of_a_seal, 60)
 	EXPECT_TRUE(undisturbed(env, 0, 16));
 }
 
-/*
- * Another consumer has no room for a page: fallocate() undoes what it has added, and
- * leaves the pages that were there to those that have them.
- */
+/* Another consumer has no room for a page: the file does not get it. */
 TEST_F_TIMEOUT(neighbours, of_a_refused_page, 60)
 {
 	struct test_env *env = &self->env;
-	const size_t had = 8, limit = 16;
+	const size_t had = 8;
 	int status;
 
 	ASSERT_EQ(0, map_small(env, had, MDMA_RW));
 	if (in_child(&status)) {
-		MUST(!limit_as_user(limit));
+		MUST(!limit_as_user(had));
 		_exit(env_map(env, 1, 0, PAGES));
 	}
 	ASSERT_EQ(0, status);
 
-	/* [0, 8) are there, and of [8, 32) there is room for eight */
+	/* [0, 8) are there, and that is all it may have */
 	EXPECT_EQ(-EDQUOT, grow(env->fd, 0, 32));
 	EXPECT_EQ(had, allocated(env->fd));
 	EXPECT_EQ(had, env_reachable(env, 0, 0, PAGES));
