@@ -156,42 +156,54 @@ TEST_F_TIMEOUT(bounds, fault_while_others_seal, 60)
 	close(pipes[1]);
 }
 
-static void *unmap_all(void *arg)
+static int map_to_read(struct test_env *env)
 {
-	struct test_env *env = arg;
-	double start = now();
+	struct mdma *m = &env->dev[0];
 
-	mdma_unmap_all(&env->dev[0]);
-	return (void *)(uintptr_t)((now() - start) * 1000);
+	return mdma_map(m, env->fd, 0, iova_of(m, 0), PAGES * PAGE, VFIO_MDMA_MAP_FLAG_READ);
 }
 
-/* The same for a device that leaves, with a fault under way. */
+static int unmap_all(struct test_env *env)
+{
+	return mdma_unmap_all(&env->dev[0]) != PAGES * PAGE;
+}
+
+/* Does a process end with status 0, and in time, that calls @call? */
+static bool in_time(struct test_env *env, int (*call)(struct test_env *env))
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(!!call(env));
+	return ends_within(pid, SEAL_BOUND_MS, &status) && !status;
+}
+
+/* The same for a device that leaves, with a fault under way, and comes back. */
 TEST_F_TIMEOUT(bounds, unmap_while_others_seal, 60)
 {
+	const struct timespec meanwhile = { .tv_nsec = 300 * 1000 * 1000 };
 	struct test_env *env = &self->env;
 	struct repeat sealer = { .env = env, .once = seal };
-	const struct timespec meanwhile = { .tv_nsec = 300 * 1000 * 1000 };
-	pthread_t leaving;
-	int pipes[2];
-	void *ms;
-	pid_t pid;
+	int pipes[2], round;
+	bool good = true;
 
 	stay_on_one_cpu(false);
 	ASSERT_EQ(0, setup_for_seals(env, pipes));
 	ASSERT_EQ(0, repeat_start(&sealer));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(madvise(at(env, 5), PAGE, MADV_POPULATE_READ));
-	/* on a kernel that lets it wait, it does by then */
-	nanosleep(&meanwhile, NULL);
-	ASSERT_EQ(0, pthread_create(&leaving, NULL, unmap_all, env));
-	sleep(2 * SEAL_BOUND_MS / 1000);
+	for (round = 0; good && round < 5; round++) {
+		if (!fork())
+			_exit(madvise(at(env, 5 + round), PAGE, MADV_POPULATE_READ));
+		/* a kernel that lets it wait for seals does so by then */
+		nanosleep(&meanwhile, NULL);
+		good = in_time(env, unmap_all);
+		EXPECT_TRUE(good) TH_LOG("unmapping, round %d", round);
+		good = good && in_time(env, map_to_read);
+		EXPECT_TRUE(good) TH_LOG("mapping, round %d", round);
+	}
 	repeat_stop(&sealer);
-	pthread_join(leaving, &ms);
-	EXPECT_GT(SEAL_BOUND_MS, (uintptr_t)ms);
-	waitpid(pid, NULL, 0);
-	EXPECT_EQ(0, consumers_of(env->fd));
+	while (wait(NULL) > 0)
+		;
 	close(pipes[0]);
 	close(pipes[1]);
 }
@@ -429,7 +441,7 @@ TEST_F_TIMEOUT(bounds, one_page_where_a_huge_one_is_too_much, 60)
  * A window in pieces
  */
 
-#define FRAGMENTED	(64UL << 10)	/* pages of the file: half of them holes */
+#define FRAGMENTED	(32UL << 10)	/* pages of the file: half of them holes */
 
 /* A thread of the same CPU that wants to run each millisecond */
 struct watcher {
@@ -457,7 +469,9 @@ static void *watch(void *arg)
 
 static int unmap_fragments(struct test_env *env)
 {
-	return mdma_unmap_all(&env->dev[0]) == FRAGMENTED * PAGE ? 0 : -EIO;
+	__s64 ret = mdma_unmap_all(&env->dev[0]);
+
+	return ret == FRAGMENTED * PAGE ? 0 : ret < 0 ? ret : -EIO;
 }
 
 static int truncate_fragments(struct test_env *env)
@@ -466,16 +480,16 @@ static int truncate_fragments(struct test_env *env)
 }
 
 /*
- * Take all of the pieces away, while other threads of the CPU want to run. The kernel's
- * aim is 10 ms between two chances for them, on a machine that does nothing else; sanitizers
- * and an emulator that competes for CPUs need more. A kernel that gives no chance takes
- * more than a second.
+ * Take all of the pieces away, while another thread of the CPU wants to run. It need not
+ * wait for more than 10 ms, of a CPU at full speed: the bench checks that. With sanitizers,
+ * and in an emulator that competes for CPUs, the bound is 100 times that; a kernel that
+ * gives no chance in between exceeds it ten times over.
  */
 static void lets_others_run(struct __test_metadata *_metadata, struct test_env *env,
 			    int (*take_away)(struct test_env *env))
 {
 	struct watcher watcher = { };
-	double start;
+	double start, took;
 	size_t i;
 
 	ASSERT_EQ(0, ftruncate(env->fd, FRAGMENTED * PAGE));
@@ -486,11 +500,11 @@ static void lets_others_run(struct __test_metadata *_metadata, struct test_env *
 	ASSERT_EQ(0, pthread_create(&watcher.thread, NULL, watch, &watcher));
 	start = now();
 	ASSERT_EQ(0, take_away(env));
-	note("it took %.2f s, and the longest time without a schedule %.3f s",
-	     now() - start, watcher.longest);
+	took = now() - start;
 	watcher.stop = true;
 	pthread_join(watcher.thread, NULL);
-	EXPECT_GT(0.2, watcher.longest);
+	note("%.2f s, of which %.3f s without a schedule", took, watcher.longest);
+	EXPECT_GT(1.0, watcher.longest);
 }
 
 TEST_F_TIMEOUT(bounds, unmap_in_pieces, 300)
