@@ -15,6 +15,9 @@
 
 #include "vfio.h"
 
+#define PCI_COMMAND	4
+#define PCI_COMMAND_BITS 0x0406	/* memory, bus master, no INTx */
+
 int ioas_alloc(struct space *s, __u32 *id)
 {
 	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
@@ -158,6 +161,37 @@ void vdev_close(struct vdev *d)
 	d->regs = NULL;
 	close_fd(&d->fd);
 	close_fd(&d->group);
+}
+
+static int get_region(struct vdev *d, __u32 index, struct vfio_region_info *info)
+{
+	*info = (struct vfio_region_info){ .argsz = sizeof(*info), .index = index };
+	return ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, info) ? -errno : 0;
+}
+
+int vdev_start(struct vdev *d)
+{
+	struct vfio_region_info config, bar;
+	__u16 command;
+	void *regs;
+	int ret;
+
+	ret = get_region(d, VFIO_PCI_CONFIG_REGION_INDEX, &config);
+	if (!ret)
+		ret = get_region(d, VFIO_PCI_BAR0_REGION_INDEX, &bar);
+	if (ret)
+		return ret;
+	if (pread(d->fd, &command, 2, config.offset + PCI_COMMAND) != 2)
+		return -errno;
+	command |= PCI_COMMAND_BITS;
+	if (pwrite(d->fd, &command, 2, config.offset + PCI_COMMAND) != 2)
+		return -errno;
+	regs = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, d->fd, bar.offset);
+	if (regs == MAP_FAILED)
+		return -errno;
+	d->regs = regs;
+	d->size = bar.size;
+	return 0;
 }
 
 struct type1_map type1_request(int fd, __u64 offset, __u64 iova,

@@ -76,6 +76,9 @@ int vdev_get(struct vdev *d);
 int vdev_open(struct space *s, struct vdev *d);
 void vdev_close(struct vdev *d);
 
+/* Map its registers, and let it do DMA, which VFIO has disabled. */
+int vdev_start(struct vdev *d);
+
 /* The requests of space_map(), to be changed */
 struct type1_map type1_request(int fd, __u64 offset, __u64 iova,
 			       __u64 size, __u32 prot);

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "edu.h"
-
-#define PCI_COMMAND	4
-#define PCI_COMMAND_BITS 0x0406	/* memory, bus master, no INTx */
 
 /* The longest DMA, in seconds, even if the emulator is slow. */
 #define EDU_TIMEOUT	60
@@ -41,31 +35,10 @@ int edu_wait(struct vdev *d)
 
 int edu_start(struct vdev *d)
 {
-	struct vfio_region_info info = {
-		.argsz = sizeof(info),
-		.index = VFIO_PCI_CONFIG_REGION_INDEX,
-	};
-	__u16 command;
-	void *bar;
+	int ret = vdev_start(d);
 
-	if (ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, &info) ||
-	    pread(d->fd, &command, 2, info.offset + PCI_COMMAND) != 2)
-		return -errno;
-	command |= PCI_COMMAND_BITS;
-	if (pwrite(d->fd, &command, 2, info.offset + PCI_COMMAND) != 2)
-		return -errno;
-
-	info = (struct vfio_region_info){
-		.argsz = sizeof(info),
-		.index = VFIO_PCI_BAR0_REGION_INDEX,
-	};
-	if (ioctl(d->fd, VFIO_DEVICE_GET_REGION_INFO, &info))
-		return -errno;
-	bar = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, d->fd, info.offset);
-	if (bar == MAP_FAILED)
-		return -errno;
-	d->regs = bar;
-	d->size = info.size;
+	if (ret)
+		return ret;
 	if ((*(volatile __u32 *)(d->regs + EDU_ID) & 0xff) != 0xed)
 		return -EPROTO;
 	/* of a process that was killed */

@@ -26,7 +26,7 @@ __u64 edu_read(struct vdev *d, int reg);
 void edu_write(struct vdev *d, int reg, __u64 value);
 int edu_wait(struct vdev *d);
 
-/* Map its registers, and let it do DMA, which VFIO has disabled. */
+/* Let it do DMA; see vdev_start(). */
 int edu_start(struct vdev *d);
 
 /* Start one DMA between an IOVA and the device's buffer. */
