@@ -29,6 +29,7 @@
 
 #include <memfd_ops/files.h>
 #include <memfd_ops/mdma.h>
+#include <memfd_ops/nvme.h>
 
 #include "need.h"
 
@@ -39,9 +40,6 @@
 
 #define HOLE	(64 * MIB)	/* what experiment() punches */
 #define FAR	(40 * GIB)	/* where the followed file gets that much later */
-
-/* No command takes that long, even if the emulator is slow: seconds. */
-#define PATIENCE	30
 
 static int failures;
 
@@ -359,55 +357,15 @@ static void open_window(struct window *w)
 
 /* ---- NVMe ---- */
 
-#define REG_CAP		0x00
-#define REG_INTMS	0x0c
-#define REG_CC		0x14
-#define REG_CSTS	0x1c
-#define REG_AQA		0x24
-#define REG_ASQ		0x28
-#define REG_ACQ		0x30
-#define REG_DOORBELL	0x1000
-
-#define CC_ENABLE	0x00460001	/* entries of 64 and 16 bytes, 4 KiB pages */
-#define CSTS_READY	0x1
-#define CSTS_FATAL	0x2
-
-enum { ADMIN_CREATE_SQ = 0x01, ADMIN_CREATE_CQ = 0x05, ADMIN_IDENTIFY = 0x06 };
-enum { NVM_WRITE = 0x01, NVM_READ = 0x02 };
-
-struct command {
-	__u8	opcode, flags;
-	__u16	id;
-	__u32	nsid;
-	__u64	reserved, metadata;
-	__u64	prp[2];		/* where the data is: two pages at most */
-	__u32	dw10, dw11, dw12, dw13, dw14, dw15;
-};
-
-struct completion {
-	__u32	dw0, dw1;
-	__u16	sq_head, sq_id;
-	__u16	id, status;	/* bit 0 of status: the phase */
-};
-
-/* The first pages of the followed file. Each queue has one. */
+/* The first pages of the followed file, behind those of the queues. */
 enum {
-	PAGE_ADMIN_SQ, PAGE_ADMIN_CQ, PAGE_IO_SQ, PAGE_IO_CQ, PAGE_IDENTIFY,
-	PAGE_SOURCE, PAGE_SOURCE_2, PAGE_TARGET, PAGE_TARGET_2, NR_PAGES
+	PAGE_SOURCE = NVME_PAGES, PAGE_SOURCE_2, PAGE_TARGET, PAGE_TARGET_2, NR_PAGES
 };
 
 /* The pages of the disk that are used. */
 enum { DISK_OLD, DISK_OLD_2, DISK_NEW, DISK_VIEW };
 
-#define ENTRIES	32
-
-static struct queue {
-	int page;		/* of the submission queue, then the completion's */
-	unsigned int tail, head;
-	__u16 phase;
-} queues[] = { { .page = PAGE_ADMIN_SQ }, { .page = PAGE_IO_SQ } };
-
-static unsigned int block_size;
+static struct nvme nvme;
 
 static char *page(int n)
 {
@@ -419,85 +377,12 @@ static __u64 page_iova(int n)
 	return followed.iova + n * PAGE;
 }
 
-static __u32 reg_read(int reg)
-{
-	return *(volatile __u32 *)(regs + reg);
-}
-
-static void reg_write(int reg, __u32 value)
-{
-	*(volatile __u32 *)(regs + reg) = value;
-}
-
-static void reg_write_64(int reg, __u64 value)
-{
-	reg_write(reg, value);
-	reg_write(reg + 4, value >> 32);
-}
-
-/* Of queue pair @n: 0 is for submissions, 1 for completions. */
-static void ring(int n, int which, __u32 value)
-{
-	int stride = 4 << (reg_read(REG_CAP + 4) & 0xf);
-
-	/* The entries in memory must be visible to the controller first. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	reg_write(REG_DOORBELL + (2 * n + which) * stride, value);
-}
-
-/* Wait for the next completion of @q: its status without the phase. */
-static int complete(struct queue *q)
-{
-	volatile struct completion *cqe;
-	double deadline = now_ms() + PATIENCE * 1e3;
-	__u16 status;
-
-	cqe = (struct completion *)page(q->page + 1) + q->head;
-	while (((status = cqe->status) & 1) != q->phase) {
-		if (now_ms() > deadline)
-			return -ETIMEDOUT;
-		if (reg_read(REG_CSTS) & CSTS_FATAL)
-			return -EIO;
-		usleep(100);
-	}
-	q->head = (q->head + 1) % ENTRIES;
-	if (!q->head)
-		q->phase ^= 1;
-	ring(q - queues, 1, q->head);
-	return status >> 1;
-}
-
-/* Gives back the NVMe status, 0 for success, or a negative errno. */
-static int run(struct queue *q, struct command *cmd)
-{
-	((struct command *)page(q->page))[q->tail] = *cmd;
-	q->tail = (q->tail + 1) % ENTRIES;
-	ring(q - queues, 0, q->tail);
-	return complete(q);
-}
-
-static void admin(struct command *cmd, const char *what)
-{
-	int status = run(&queues[0], cmd);
-
-	need(status, what);
-	if (status)
-		give_up("cannot %s: status 0x%x", what, status);
-}
-
-/* Move @count pages between the disk's page @disk and @iova. */
+/* Move @count pages: the NVMe status, 0 for success, or a negative errno. */
 static int transfer(int opcode, int disk, __u64 iova, int count)
 {
-	int blocks = PAGE / block_size;
-	struct command cmd = {
-		.opcode = opcode,
-		.nsid = 1,
-		.prp = { iova, count > 1 ? iova + PAGE : 0 },
-		.dw10 = disk * blocks,
-		.dw12 = count * blocks - 1,
-	};
+	struct nvme_command cmd = nvme_transfer(&nvme, opcode, disk, iova, count);
 
-	return run(&queues[1], &cmd);
+	return nvme_run(&nvme, NVME_IO, &cmd);
 }
 
 static const char *status_text(int status)
@@ -515,78 +400,12 @@ static const char *status_text(int status)
 	return text;
 }
 
-static void wait_ready(__u32 ready)
-{
-	/* CAP.TO is the longest time, in units of 500 ms. */
-	double deadline = now_ms() + 1e4 + 500 * (reg_read(REG_CAP) >> 24);
-
-	while ((reg_read(REG_CSTS) & CSTS_READY) != ready) {
-		if (now_ms() > deadline)
-			give_up("the controller does not become %s",
-				ready ? "ready" : "idle");
-		usleep(1000);
-	}
-}
-
-static void controller_down(void)
-{
-	reg_write(REG_CC, 0);
-	wait_ready(0);
-}
-
-/* An I/O queue pair without interrupts. */
-static void create_queues(void)
-{
-	struct command cq = {
-		.opcode = ADMIN_CREATE_CQ,
-		.prp = { page_iova(PAGE_IO_CQ) },
-		.dw10 = (ENTRIES - 1) << 16 | 1,
-		.dw11 = 1,		/* contiguous */
-	};
-	struct command sq = {
-		.opcode = ADMIN_CREATE_SQ,
-		.prp = { page_iova(PAGE_IO_SQ) },
-		.dw10 = (ENTRIES - 1) << 16 | 1,
-		.dw11 = 1 << 16 | 1,	/* completions to queue 1; contiguous */
-	};
-
-	admin(&cq, "create a completion queue");
-	admin(&sq, "create a submission queue");
-}
-
-/* From whatever state to one that takes commands. */
 static void controller_up(void)
 {
-	struct queue *q;
-
-	controller_down();
-	for (q = queues; q < queues + 2; q++) {
-		memset(page(q->page), 0, 2 * PAGE);
-		q->tail = 0;
-		q->head = 0;
-		q->phase = 1;
-	}
-	reg_write(REG_INTMS, ~0U);
-	reg_write(REG_AQA, (ENTRIES - 1) << 16 | (ENTRIES - 1));
-	reg_write_64(REG_ASQ, page_iova(PAGE_ADMIN_SQ));
-	reg_write_64(REG_ACQ, page_iova(PAGE_ADMIN_CQ));
-	reg_write(REG_CC, CC_ENABLE);
-	wait_ready(1);
-	create_queues();
-}
-
-/* Controller (1) or namespace (0). */
-static const unsigned char *identify(int what)
-{
-	struct command cmd = {
-		.opcode = ADMIN_IDENTIFY,
-		.nsid = !what,
-		.prp = { page_iova(PAGE_IDENTIFY) },
-		.dw10 = what,
-	};
-
-	admin(&cmd, "identify");
-	return (unsigned char *)page(PAGE_IDENTIFY);
+	nvme.regs = regs;
+	nvme.mem = (unsigned char *)page(0);
+	nvme.iova = page_iova(0);
+	need(nvme_start(&nvme), "start the controller");
 }
 
 /* A field of text is padded with spaces. */
@@ -634,23 +453,21 @@ static void start_controller(bool named)
 {
 	char model[41], serial[21];
 	const unsigned char *id;
-	__u64 blocks;
 
 	allocate(&followed, 0, NR_PAGES * PAGE);
 	controller_up();
-	id = identify(1);
+	id = nvme_identify(&nvme, NVME_CONTROLLER);
+	if (!id)
+		give_up("the controller does not identify itself");
 	identify_text(serial, id + 4, 20);
 	identify_text(model, id + 24, 40);
 	if (!named && strcmp(serial, LAB_SERIAL))
 		give_up("%s is not the lab's: name it to have its disk overwritten",
 			address);
-	id = identify(0);
-	memcpy(&blocks, id, sizeof(blocks));
-	block_size = 1U << id[128 + 4 * (id[26] & 0xf) + 2];
-	if (block_size > PAGE || blocks * block_size < MIB)
+	if (nvme.disk_size < MIB)
 		give_up("its disk is not one that this program can use");
 	check(true, "\"%s\" with a disk of %llu MiB, by queues in the memfd", model,
-	      blocks * block_size / MIB);
+	      nvme.disk_size / MIB);
 }
 
 static void write_and_read(void)
@@ -659,15 +476,15 @@ static void write_and_read(void)
 
 	fill(page(PAGE_SOURCE), "on the disk first");
 	fill(page(PAGE_SOURCE_2), "on the disk second");
-	status[0] = transfer(NVM_WRITE, DISK_OLD, page_iova(PAGE_SOURCE), 2);
-	status[1] = transfer(NVM_READ, DISK_OLD, page_iova(PAGE_TARGET), 2);
+	status[0] = transfer(NVME_WRITE, DISK_OLD, page_iova(PAGE_SOURCE), 2);
+	status[1] = transfer(NVME_READ, DISK_OLD, page_iova(PAGE_TARGET), 2);
 	check(!status[0] && !status[1] &&
 	      !memcmp(page(PAGE_SOURCE), page(PAGE_TARGET), 2 * PAGE),
 	      "two pages written and read back: \"%.20s\", \"%.20s\"",
 	      page(PAGE_TARGET), page(PAGE_TARGET_2));
 
 	fill(page(PAGE_SOURCE), "on the disk later");
-	status[2] = transfer(NVM_WRITE, DISK_NEW, page_iova(PAGE_SOURCE), 1);
+	status[2] = transfer(NVME_WRITE, DISK_NEW, page_iova(PAGE_SOURCE), 1);
 	check(!status[2], "one more written, for later");
 	check(file_kib(&followed) == (long)(NR_PAGES * PAGE / KIB),
 	      "the file has %ld KiB: the pages of queues and buffers",
@@ -685,7 +502,7 @@ static void allocate_later(void)
 	check(file_kib(&followed) == (long)((HOLE + NR_PAGES * PAGE) / KIB),
 	      "fallocate() of %zu MiB at %zu GiB, in %.0f ms: the file has %ld KiB",
 	      HOLE / MIB, FAR / GIB, ms, file_kib(&followed));
-	status = transfer(NVM_READ, DISK_OLD, followed.iova + last, 1);
+	status = transfer(NVME_READ, DISK_OLD, followed.iova + last, 1);
 	check(!status && !strcmp(followed.mem + last, "on the disk first"),
 	      "the controller reads a block into the last of them, with no ioctl in between");
 }
@@ -740,7 +557,7 @@ static void dma_into_hole(struct window *w, size_t at)
 	long faults = mdma_iommu_faults();
 	int status;
 
-	status = transfer(NVM_READ, DISK_NEW, w->iova + at, 1);
+	status = transfer(NVME_READ, DISK_NEW, w->iova + at, 1);
 	faults = faults_since(faults);
 	w->blocked = faults;
 
@@ -769,9 +586,9 @@ static const char *controllers_view(struct window *w, size_t at)
 	int status;
 
 	memset(page(PAGE_TARGET), 0, PAGE);
-	status = transfer(NVM_WRITE, DISK_VIEW, w->iova + at, 1);
+	status = transfer(NVME_WRITE, DISK_VIEW, w->iova + at, 1);
 	if (!status)
-		status = transfer(NVM_READ, DISK_VIEW, page_iova(PAGE_TARGET), 1);
+		status = transfer(NVME_READ, DISK_VIEW, page_iova(PAGE_TARGET), 1);
 	check(!status, "the controller writes what it has there to the disk: %s",
 	      status_text(status));
 	return page(PAGE_TARGET);
@@ -798,13 +615,13 @@ static void experiment(struct window *w, size_t at)
 {
 	int status;
 
-	status = transfer(NVM_READ, DISK_OLD, w->iova + at, 1);
+	status = transfer(NVME_READ, DISK_OLD, w->iova + at, 1);
 	check(!status && !strcmp(w->mem + at, "on the disk first"),
 	      "the controller reads a block: the file has \"%.20s\"", w->mem + at);
 	make_hole(w, at);
 	dma_into_hole(w, at);
 	refill(w, at);
-	status = transfer(NVM_READ, DISK_OLD, page_iova(PAGE_TARGET), 1);
+	status = transfer(NVME_READ, DISK_OLD, page_iova(PAGE_TARGET), 1);
 	check(!status && !strcmp(page(PAGE_TARGET), "on the disk first"),
 	      "the controller goes on working");
 }
@@ -825,7 +642,7 @@ static void close_followed(void)
 {
 	long kib = file_kib(&followed);
 
-	controller_down();
+	need(nvme_stop(&nvme), "stop the controller");
 	need_call(unmap(&followed), "unmap the memfd");
 	check(file_kib(&followed) == kib && !strcmp(page(PAGE_TARGET), "on the disk first"),
 	      "the controller stopped, the window unmapped: the file has %ld KiB, as before",
