@@ -7,14 +7,17 @@
 
 #include <memfd_ops/files.h>
 
-#include "note.h"
-
 #include "trace.h"
 
 /* A buffer of our own: other users of tracing do not see these events. */
 #define INSTANCE	"/sys/kernel/tracing/instances/memfd_ops_test"
 #define EVENT		INSTANCE "/events/memfd_ops/memfd_invalidate_begin"
 #define FORMAT		" ino %*x %15s %*s pages [%lu, %lu)"
+
+bool has_trace(void)
+{
+	return !access("/sys/kernel/tracing/events/memfd_ops", F_OK);
+}
 
 int trace_start(int fd)
 {
@@ -42,9 +45,12 @@ long traced(const char *name, size_t first, size_t pages)
 	while (fgets(line, sizeof(line), file)) {
 		event = strstr(line, " ino ");
 		if (!event || sscanf(event, FORMAT, kind, &start, &end) != 3 ||
-		    strcmp(kind, name) || start >= first + pages || first >= end)
+		    strcmp(kind, name))
 			continue;
-		sum++;
+		start = start > first ? start : first;
+		end = end < first + pages ? end : first + pages;
+		if (start < end)
+			sum += end - start;
 	}
 	fclose(file);
 	return sum;

@@ -8,12 +8,16 @@
 #ifndef TEST_TRACE_H
 #define TEST_TRACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#define NEEDS_TRACE	"needs a kernel with tracepoints"
+bool has_trace(void);
 
 /* Record the invalidations of the file's consumers, in place of an earlier record. */
 int trace_start(int fd);
 
-/* How many of those of consumers of that kind have a page of [first, first + pages) */
+/* How often the core has had consumers of that kind revoke a page of [first, first + pages) */
 long traced(const char *name, size_t first, size_t pages);
 
 void trace_stop(void);
