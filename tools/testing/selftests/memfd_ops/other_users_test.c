@@ -189,7 +189,7 @@ static long find_place(struct test_env *env, const __u64 frames[2], size_t pages
 	return first;
 }
 
-static size_t pages_on_node(struct test_env *env, size_t first, size_t pages)
+static size_t pages_on_node(struct test_env *env, size_t first, size_t pages, int node)
 {
 	int status[pages];
 	void *addr[pages];
@@ -200,37 +200,66 @@ static size_t pages_on_node(struct test_env *env, size_t first, size_t pages)
 	if (syscall(SYS_move_pages, 0, pages, addr, NULL, status, 0))
 		return SIZE_MAX;
 	for (i = 0; i < pages; i++)
-		sum += status[i] == NODE;
+		sum += status[i] == node;
 	return sum;
 }
 
-/* Pages that a device maps must leave CMA, but not the node that the file is bound to. */
-TEST_F_TIMEOUT(other_users, pages_that_leave_cma_stay_on_their_node, 120)
+/* The file's policy, for pages that it allocates from now on */
+static int bind_file(struct test_env *env, int node)
 {
-	const unsigned long mask = 1UL << NODE;
-	struct test_env *env = &self->env;
+	const unsigned long mask = 1UL << node;
+
+	return syscall(SYS_mbind, env->mem, PAGES * PAGE, MPOL_BIND, &mask,
+		       8 * sizeof(mask), 0) ? -errno : 0;
+}
+
+/*
+ * Pages that a device maps must leave CMA. They go where the file's policy has its pages
+ * allocated, which may have changed since these were.
+ */
+static void leave_cma(struct __test_metadata *_metadata, struct test_env *env, int node)
+{
 	const size_t pages = 16;
 	__u64 frames[2];
 	long first;
 	size_t i;
 
-	if (cma_area(frames))
-		SKIP(return, "needs memory for CMA on a second node");
-	ASSERT_EQ(0, syscall(SYS_mbind, env->mem, PAGES * PAGE, MPOL_BIND, &mask,
-			     8 * sizeof(mask), 0));
+	ASSERT_EQ(0, cma_area(frames));
+	ASSERT_EQ(0, bind_file(env, NODE));
 	first = find_place(env, frames, pages);
 	ASSERT_LE(0, first);
 	for (i = first; i < first + pages; i++)
 		fill(at(env, i), i);
 	ASSERT_EQ(pages, pages_in_frames(at(env, first), pages, frames));
-	ASSERT_EQ(pages, pages_on_node(env, first, pages));
+	ASSERT_EQ(pages, pages_on_node(env, first, pages, NODE));
 
+	ASSERT_EQ(0, bind_file(env, node));
 	ASSERT_EQ(0, env_map(env, 0, first, pages));
 	EXPECT_EQ(0, pages_in_frames(at(env, first), pages, frames));
-	EXPECT_EQ(pages, pages_on_node(env, first, pages));
+	EXPECT_EQ(pages, pages_on_node(env, first, pages, node));
 	EXPECT_EQ(0, env_differences(env, 0, first, pages));
 	for (i = first; i < first + pages; i++)
 		EXPECT_TRUE(filled(at(env, i), i));
+}
+
+#define NEEDS_CMA	"needs memory for CMA on a second node"
+
+TEST_F_TIMEOUT(other_users, leave_cma_within_the_node, 240)
+{
+	__u64 frames[2];
+
+	if (cma_area(frames))
+		SKIP(return, NEEDS_CMA);
+	leave_cma(_metadata, &self->env, NODE);
+}
+
+TEST_F_TIMEOUT(other_users, leave_cma_for_the_policys_node, 240)
+{
+	__u64 frames[2];
+
+	if (cma_area(frames))
+		SKIP(return, NEEDS_CMA);
+	leave_cma(_metadata, &self->env, 0);
 }
 
 TEST_HARNESS_MAIN
