@@ -3,6 +3,9 @@
  * A DMA of a real device to a page next to a hole, while another consumer of the file
  * takes its time to revoke the hole (I6, I10).
  */
+#include <pthread.h>
+
+#include "lib/sigbus.h"
 #include "lib/vfio_env.h"
 #include "../kselftest_harness.h"
 
@@ -55,13 +58,16 @@ FIXTURE_TEARDOWN(vfio)
 }
 
 /* The core calls consumers in the order of their windows: the slow one comes last. */
+#define SLOW_FIRST	1
+
 static int map_both(struct test_env *env, struct space *slow)
 {
 	int ret = map_pages(env, 0, HUGE_PAGES);
 
 	if (ret)
 		return ret;
-	return space_map(slow, env->fd, PAGE, iova(1), HUGE - PAGE, DMA_RW);
+	return space_map(slow, env->fd, SLOW_FIRST * PAGE, iova(SLOW_FIRST),
+			 HUGE - SLOW_FIRST * PAGE, DMA_RW);
 }
 
 /* Have edu write to a page whose neighbour leaves before the DMA has ended. */
@@ -77,10 +83,9 @@ static void write_next_to_a_hole(struct __test_metadata *_metadata, struct test_
 	/* it was in flight during the call, and is not any more */
 	ASSERT_FALSE(edu_read(&env->edu, EDU_DMA_CMD) & EDU_DMA_RUN);
 	EXPECT_TRUE(written(at(env, page), SEED));
-	if (faults >= 0)
-		EXPECT_FALSE(mdma_iommu_faulted(faults));
 	EXPECT_EQ(HUGE_PAGES - 1, allocated(env->fd));
 	EXPECT_TRUE(table_has(env, &env->edu, 0, HUGE_PAGES, HUGE_PAGES - 1));
+	EXPECT_EQ(faults, mdma_iommu_faults());
 }
 
 /*
@@ -103,9 +108,71 @@ TEST_F_TIMEOUT(vfio, dma_next_to_a_slow_hole, 120)
 		write_next_to_a_hole(_metadata, env, pages[i]);
 		ASSERT_EQ(0, write_file(UNMAP_DELAY, "0"));
 		ASSERT_EQ(HUGE, unmap_pages(env, 0, HUGE_PAGES));
-		ASSERT_EQ(HUGE - PAGE, space_unmap(&self->slow, iova(1), HUGE - PAGE));
+		ASSERT_EQ(HUGE - PAGE, space_unmap_all(&self->slow));
 		ASSERT_EQ(0, punch(env->fd, 0, HUGE_PAGES));
 	}
+}
+
+static void *punch_slowly(void *arg)
+{
+	struct test_env *env = arg;
+
+	return (void *)(intptr_t)punch(env->fd, HOLE, 1);
+}
+
+/* Wait until the slow consumer is at it: the other one is done then. */
+static void wait_for_slow_one(struct test_env *env)
+{
+	struct consumer list[2];
+	int i, nr;
+
+	do {
+		nr = consumers_list(env->fd, list, 2);
+		for (i = 0; i < nr && list[i].first != SLOW_FIRST; i++)
+			;
+	} while (i < nr && !list[i].invalidated);
+}
+
+/*
+ * A second page that leaves while the consumers are busy with the first one: what they
+ * keep in reserve for the first must not be missing for the second.
+ */
+TEST_F_TIMEOUT(vfio, dma_next_to_two_pages_that_leave, 120)
+{
+	const size_t bad = 200, page = 300;
+	struct test_env *env = &self->env;
+	pthread_t thread;
+	char text[32];
+	long faults;
+	__u64 pfn;
+	void *ret;
+
+	env_thp(env, "never");
+	ASSERT_EQ(0, grow(env->fd, 0, HUGE_PAGES));
+	ASSERT_EQ(0, map_both(env, &self->slow));
+	pfn = pfn_of(at(env, bad));
+	fill(env->side, SEED);
+	ASSERT_EQ(0, edu_dma(&env->edu, SIDE, LEN, false));
+	faults = mdma_iommu_faults();
+
+	stay_on_one_cpu(false);
+	ASSERT_EQ(0, write_file(UNMAP_DELAY, DELAY_MS));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, punch_slowly, env));
+	wait_for_slow_one(env);
+	edu_go(&env->edu, iova(page), LEN, true);
+	ASSERT_EQ(0, poison(at(env, bad)));
+	ASSERT_FALSE(edu_read(&env->edu, EDU_DMA_CMD) & EDU_DMA_RUN);
+	pthread_join(thread, &ret);
+	EXPECT_EQ(NULL, ret);
+	ASSERT_EQ(0, write_file(UNMAP_DELAY, "0"));
+
+	EXPECT_TRUE(written(at(env, page), SEED));
+	ASSERT_EQ(0, madvise(at(env, bad), PAGE, MADV_DONTNEED));
+	ASSERT_EQ(0, punch(env->fd, bad, 1));
+	EXPECT_TRUE(table_has(env, &env->edu, 0, HUGE_PAGES, HUGE_PAGES - 2));
+	EXPECT_EQ(faults, mdma_iommu_faults());
+	snprintf(text, sizeof(text), "%llu", pfn);
+	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
 }
 
 TEST_HARNESS_MAIN
