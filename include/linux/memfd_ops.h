@@ -87,7 +87,8 @@ struct memfd_read {
  *	same range, unless the consumer unregisters in between. One that pins
  *	has to look for pages that have stayed after all, and for folios that
  *	the operation has read back from swap; its range includes pages that
- *	were cleared in part, and have stayed mapped. Optional.
+ *	were cleared in part, and have stayed mapped, and there is no call for
+ *	a folio that another consumer has refused. Optional.
  * @fallocate:
  *	fallocate(2) is about to fill the range; no page has been added yet. An
  *	error refuses it, and fallocate(2) returns that error without changing
@@ -288,11 +289,9 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn);
 void memfd_ops_get(void);
 void memfd_ops_put(void);
-void memfd_read_begin(struct memfd_falloc_notifier *mn, struct memfd_read *read,
-		      pgoff_t start, pgoff_t end);
-int __must_check memfd_read_begin_killable(struct memfd_falloc_notifier *mn,
-					   struct memfd_read *read,
-					   pgoff_t start, pgoff_t end);
+int __must_check memfd_read_begin(struct memfd_falloc_notifier *mn,
+				  struct memfd_read *read,
+				  pgoff_t start, pgoff_t end);
 void memfd_read_end(struct memfd_falloc_notifier *mn, struct memfd_read *read);
 void memfd_missed(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end,
 		  int error);

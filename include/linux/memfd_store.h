@@ -144,9 +144,10 @@ int memfd_register_store(const struct memfd_store_ops *store);
 void memfd_unregister_store(const struct memfd_store_ops *store);
 void memfd_consumers_free(struct memfd_consumers *cs);
 
-gfp_t __memfd_gfp(struct address_space *mapping, gfp_t gfp);
+gfp_t __memfd_gfp(struct address_space *mapping, pgoff_t start, pgoff_t end,
+		  gfp_t gfp);
 bool __memfd_needs_longterm_migration(struct address_space *mapping,
-				      struct folio *folio);
+				      pgoff_t start, struct folio *folio);
 void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 			      struct address_space *mapping,
 			      loff_t lstart, loff_t lend,
@@ -193,32 +194,37 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
 /**
  * memfd_gfp - how to allocate a folio for a file
  * @mapping: of the file
+ * @start: first page that the folio is for
+ * @nr: how many pages
  * @gfp: as without consumers
  *
  * Context: any but hard interrupts.
- * Return: @gfp, without __GFP_MOVABLE if the file has a consumer that pins.
+ * Return: @gfp, without __GFP_MOVABLE if a consumer may pin one of the pages.
  */
-static inline gfp_t memfd_gfp(struct address_space *mapping, gfp_t gfp)
+static inline gfp_t memfd_gfp(struct address_space *mapping, pgoff_t start,
+			      unsigned long nr, gfp_t gfp)
 {
 	if (memfd_has_consumers(mapping))
-		return __memfd_gfp(mapping, gfp);
+		return __memfd_gfp(mapping, start, start + nr, gfp);
 	return gfp;
 }
 
 /**
  * memfd_needs_longterm_migration - must a folio not enter a file where it is?
  * @mapping: of the file
+ * @start: first page that the folio is for
  * @folio: not in the page cache yet
  *
  * Context: any but hard interrupts.
- * Return: true if @folio is in memory that must stay movable, and the file has a
- * consumer that pins.
+ * Return: true if @folio is in memory that must stay movable, and a consumer may
+ * pin one of the pages.
  */
 static inline bool memfd_needs_longterm_migration(struct address_space *mapping,
+						  pgoff_t start,
 						  struct folio *folio)
 {
 	return memfd_has_consumers(mapping) &&
-	       __memfd_needs_longterm_migration(mapping, folio);
+	       __memfd_needs_longterm_migration(mapping, start, folio);
 }
 
 /**
@@ -493,12 +499,14 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
 	return false;
 }
 
-static inline gfp_t memfd_gfp(struct address_space *mapping, gfp_t gfp)
+static inline gfp_t memfd_gfp(struct address_space *mapping, pgoff_t start,
+			      unsigned long nr, gfp_t gfp)
 {
 	return gfp;
 }
 
 static inline bool memfd_needs_longterm_migration(struct address_space *mapping,
+						  pgoff_t start,
 						  struct folio *folio)
 {
 	return false;

@@ -337,6 +337,7 @@ static void memfd_insert_consumer(struct memfd_falloc_notifier *mn)
 	if (consumer_pins(mn)) {
 		interval_tree_insert(&mn->pinning, &cs->pinning);
 		WRITE_ONCE(cs->nr_pinning, cs->nr_pinning + 1);
+		WRITE_ONCE(cs->nr_vetoing, cs->nr_vetoing + !mn->may_miss);
 	}
 	if (!cs->nr++)
 		set_bit(AS_MEMFD_CONSUMERS, &mapping->flags);
@@ -357,6 +358,7 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
 	if (consumer_pins(mn)) {
 		interval_tree_remove(&mn->pinning, &cs->pinning);
 		WRITE_ONCE(cs->nr_pinning, cs->nr_pinning - 1);
+		WRITE_ONCE(cs->nr_vetoing, cs->nr_vetoing - !mn->may_miss);
 	}
 }
 
@@ -607,6 +609,16 @@ static void memfd_mark_reads(struct memfd_consumers *cs,
 			WRITE_ONCE(read->retry, true);
 }
 
+static int memfd_wait_killable(struct memfd_consumers *cs,
+			       pgoff_t start, pgoff_t end)
+	__must_hold(&cs->lock)
+{
+	return ___wait_event(cs->wait, !memfd_unmappable(cs, start, end),
+			     TASK_KILLABLE, 0, 0,
+			     spin_unlock(&cs->lock); schedule();
+			     spin_lock(&cs->lock)) ? -EINTR : 0;
+}
+
 /**
  * memfd_read_begin - before a consumer looks up pages to map
  * @mn: the consumer
@@ -620,43 +632,11 @@ static void memfd_mark_reads(struct memfd_consumers *cs,
  *
  * Context: may sleep. The caller holds no folio lock, and no lock that callbacks
  * take.
+ * Return: 0, or -EINTR if the caller is being killed; then memfd_read_end() is not
+ * called.
  */
-void memfd_read_begin(struct memfd_falloc_notifier *mn, struct memfd_read *read,
-		      pgoff_t start, pgoff_t end)
-{
-	struct memfd_consumers *cs = mn->consumers;
-
-	might_sleep();
-	spin_lock(&cs->lock);
-	wait_event_cmd(cs->wait, !memfd_unmappable(cs, start, end),
-		       spin_unlock(&cs->lock), spin_lock(&cs->lock));
-	memfd_insert_read(cs, read, start, end);
-	spin_unlock(&cs->lock);
-}
-EXPORT_SYMBOL_GPL(memfd_read_begin);
-
-static int memfd_wait_killable(struct memfd_consumers *cs,
-			       pgoff_t start, pgoff_t end)
-	__must_hold(&cs->lock)
-{
-	return ___wait_event(cs->wait, !memfd_unmappable(cs, start, end),
-			     TASK_KILLABLE, 0, 0,
-			     spin_unlock(&cs->lock); schedule();
-			     spin_lock(&cs->lock)) ? -EINTR : 0;
-}
-
-/**
- * memfd_read_begin_killable - memfd_read_begin(), unless the caller is killed
- * @mn: as there
- * @read: as there
- * @start: as there
- * @end: as there
- *
- * Context: as there.
- * Return: 0, or -EINTR: then memfd_read_end() is not called.
- */
-int memfd_read_begin_killable(struct memfd_falloc_notifier *mn,
-			      struct memfd_read *read, pgoff_t start, pgoff_t end)
+int memfd_read_begin(struct memfd_falloc_notifier *mn, struct memfd_read *read,
+		     pgoff_t start, pgoff_t end)
 {
 	struct memfd_consumers *cs = mn->consumers;
 	int error;
@@ -669,7 +649,7 @@ int memfd_read_begin_killable(struct memfd_falloc_notifier *mn,
 	spin_unlock(&cs->lock);
 	return error;
 }
-EXPORT_SYMBOL_GPL(memfd_read_begin_killable);
+EXPORT_SYMBOL_GPL(memfd_read_begin);
 
 /**
  * memfd_read_end - pages that were looked up have been mapped, or have not
@@ -830,6 +810,9 @@ static void memfd_end_consumer(struct memfd_invalidation *inv,
 
 	if (!mn->ops->invalidate_end || !memfd_applies_to(inv, mn))
 		return;
+	/* of a folio that was undone nothing has stayed */
+	if (consumer_pins(mn) && inv->reason == MEMFD_INVALIDATE_UNDO)
+		return;
 	if (consumer_pins(mn))
 		memfd_clip(mn, inv->touched_start, inv->touched_end, &s, &e);
 	else
@@ -943,8 +926,11 @@ static bool memfd_may_be_pinned(struct memfd_consumers *cs, struct folio *folio,
 	/* references may be gone for a split, or the folio be mapped at the end */
 	if (invalidating)
 		return true;
-	/* migration notices references that are taken from now on */
-	return reason != MEMFD_INVALIDATE_MIGRATE ||
+	/*
+	 * A consumer that holds a folio has a reference. One with a veto holds all,
+	 * or is just looking them up, and must not find one in swap then.
+	 */
+	return (reason == MEMFD_INVALIDATE_SWAP_OUT && READ_ONCE(cs->nr_vetoing)) ||
 	       folio_ref_count(folio) != unpinned_refs;
 }
 
@@ -1092,6 +1078,9 @@ int __memfd_populate(struct folio *folio)
 	might_sleep();
 	if (!READ_ONCE(cs->nr_pinning) || folio_contain_hwpoisoned_page(folio))
 		return 0;
+	/* the first consumer that pins registered after the folio was allocated */
+	if (needs_longterm_migration(folio))
+		return -EAGAIN;
 
 	lock_map_acquire_read(&memfd_callback_map);
 	for_each_consumer(cs, mn, folio->index, folio_next_index(folio), U64_MAX) {
@@ -1109,8 +1098,9 @@ int __memfd_populate(struct folio *folio)
 
 /*
  * A folio in memory that must stay movable was there before the first consumer
- * that pins. If it was fallocated, the first lookup of that consumer is still to
- * reach it, and migrates it. If it is new, another one takes its place.
+ * that pins, since it is not moved there any more. If it was fallocated, the first
+ * lookup of that consumer is still to reach it, and migrates it. If it is new,
+ * another one takes its place.
  */
 int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 {
@@ -1122,10 +1112,9 @@ int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 
 	if (!READ_ONCE(cs->nr_pinning))
 		return 0;
-	if (!needs_longterm_migration(folio))
-		error = __memfd_populate(folio);
-	else
-		error = newly_added ? -EAGAIN : 0;
+	if (!newly_added && needs_longterm_migration(folio))
+		return 0;
+	error = __memfd_populate(folio);
 	if (likely(!error))
 		return 0;
 
@@ -1142,18 +1131,33 @@ int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 	return error;
 }
 
-gfp_t __memfd_gfp(struct address_space *mapping, gfp_t gfp)
+/* May a consumer pin a page of [start, end)? */
+static bool memfd_pinnable(struct memfd_consumers *cs, pgoff_t start, pgoff_t end)
 {
-	if (READ_ONCE(memfd_consumers(mapping)->nr_pinning))
+	struct interval_tree_node *pinning;
+
+	if (!READ_ONCE(cs->nr_pinning))
+		return false;
+	spin_lock(&cs->lock);
+	pinning = interval_tree_iter_first(&cs->pinning, start, end - 1);
+	spin_unlock(&cs->lock);
+	return pinning;
+}
+
+gfp_t __memfd_gfp(struct address_space *mapping, pgoff_t start, pgoff_t end,
+		  gfp_t gfp)
+{
+	if (memfd_pinnable(memfd_consumers(mapping), start, end))
 		gfp &= ~__GFP_MOVABLE;
 	return gfp;
 }
 
 bool __memfd_needs_longterm_migration(struct address_space *mapping,
-				      struct folio *folio)
+				      pgoff_t start, struct folio *folio)
 {
-	return READ_ONCE(memfd_consumers(mapping)->nr_pinning) &&
-	       needs_longterm_migration(folio);
+	return needs_longterm_migration(folio) &&
+	       memfd_pinnable(memfd_consumers(mapping), start,
+			      start + folio_nr_pages(folio));
 }
 
 bool __memfd_next_populated(struct address_space *mapping, pgoff_t *index,
@@ -1177,6 +1181,9 @@ bool __memfd_next_populated(struct address_space *mapping, pgoff_t *index,
 /*
  * Pages that are pinned by somebody else
  */
+
+/* How often to count again if a reference of a consumer was dropped meanwhile */
+#define PIN_TRIES	10
 
 static unsigned long memfd_nr_pinned(struct memfd_consumers *cs,
 				     pgoff_t start, pgoff_t end)
@@ -1204,16 +1211,25 @@ static unsigned long memfd_nr_pinned(struct memfd_consumers *cs,
 static bool memfd_only_consumers_pin(struct memfd_consumers *cs,
 				     struct folio *folio)
 {
-	unsigned int drops = atomic_read_acquire(&cs->nr_drops);
 	unsigned long refs = folio_nr_pages(folio) + 1;	/* one is the caller's */
+	unsigned int tries, drops;
+	int mapped;
 
-	refs += memfd_nr_pinned(cs, folio->index, folio_next_index(folio));
-	smp_mb();	/* first the consumers', then all, then the drops */
-	refs += folio_mapcount(folio);
-	if (folio_ref_count(folio) != refs)
-		return false;
-	smp_rmb();
-	return atomic_read(&cs->nr_drops) == drops;
+	for (tries = 0; tries < PIN_TRIES; tries++) {
+		drops = atomic_read_acquire(&cs->nr_drops);
+		mapped = folio_mapcount(folio);
+		refs += mapped + memfd_nr_pinned(cs, folio->index,
+						 folio_next_index(folio));
+		smp_mb();	/* first the known ones, then all */
+		if (folio_ref_count(folio) != refs)
+			return false;
+		smp_rmb();	/* and then whether one has been dropped */
+		if (folio_mapcount(folio) == mapped &&
+		    atomic_read(&cs->nr_drops) == drops)
+			return true;
+		refs = folio_nr_pages(folio) + 1;
+	}
+	return false;
 }
 
 static void memfd_clear_mark(struct memfd_consumers *cs, struct folio *folio,

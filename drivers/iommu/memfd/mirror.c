@@ -39,7 +39,7 @@
 #include <linux/pagevec.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/wait_bit.h>
+#include <linux/wait.h>
 
 #include "../iommu-pages.h"
 #include "internal.h"
@@ -60,6 +60,7 @@
  * @nr_unpinned: folios that are being split, on whose pages the mirror has no
  *	references; meanwhile nothing is revoked
  * @nr_revoking: how many wait for that; meanwhile no folio begins to be split
+ * @wait: for one of these two to become 0
  * @closing: nothing may be mapped any more
  * @unmap_failed: the IOMMU driver did not unmap all that it was asked to. Since
  *	the device may still reach those pages, no reference is dropped any more
@@ -76,6 +77,7 @@ struct iommu_memfd {
 	struct rb_root_cached runs;
 	struct interval_tree_node *prealloc_node;
 	unsigned int nr_unpinned, nr_revoking;
+	wait_queue_head_t wait;
 	bool closing, unmap_failed;
 };
 
@@ -240,15 +242,10 @@ static pgoff_t take_from_run(struct iommu_memfd *im,
 	return min(end, run_end);
 }
 
-/* Give up the lock until @condition holds; whoever makes it true wakes @var. */
-#define wait_unlocked(im, var, condition)				\
-do {									\
-	while (!(condition)) {						\
-		mutex_unlock(&(im)->lock);				\
-		wait_var_event(var, condition);				\
-		mutex_lock(&(im)->lock);				\
-	}								\
-} while (0)
+/* Give up the mirror's lock until @condition holds */
+#define wait_unlocked(im, condition)					\
+	wait_event_cmd((im)->wait, condition, mutex_unlock(&(im)->lock),	\
+		       mutex_lock(&(im)->lock))
 
 /*
  * Lock the mirror to revoke something: while it has all its references, and with
@@ -264,7 +261,7 @@ static void lock_to_revoke(struct iommu_memfd *im)
 		run = alloc_run(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	mutex_lock(&im->lock);
 	im->nr_revoking++;
-	wait_unlocked(im, &im->nr_unpinned, !READ_ONCE(im->nr_unpinned));
+	wait_unlocked(im, !im->nr_unpinned);
 	while (!im->prealloc_node && !run) {
 		mutex_unlock(&im->lock);
 		run = alloc_run(GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
@@ -273,7 +270,7 @@ static void lock_to_revoke(struct iommu_memfd *im)
 	if (run)
 		put_run(im, run);
 	if (!--im->nr_revoking)
-		wake_up_var(&im->nr_revoking);
+		wake_up_all(&im->wait);
 }
 
 /*
@@ -561,9 +558,9 @@ static int map_found(struct iommu_memfd *im, const struct memfd_read *read,
 }
 
 /*
- * Map the pages of [start, end) that the file has and that are not mapped yet. Only
- * for a user, who waits for it, can it fail: because of a signal, or of an error
- * if the mirror has to be complete. For a user, it also prepares the pages.
+ * Map the pages of [start, end) that the file has and that are not mapped yet. For a
+ * user, it also prepares the pages, and fails after a signal, or at the first error
+ * if the mirror has to be complete. Otherwise, what cannot be mapped is missed.
  */
 static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
 {
@@ -579,10 +576,12 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
 		flags = start < prepared ? 0 : MEMFD_PFN_FILL;
 		next = start;
 		stop = start + min(span, (flags ? end : prepared) - start);
-		if (!user)
-			memfd_read_begin(mn, &read, start, stop);
-		else if (memfd_read_begin_killable(mn, &read, start, stop))
-			return -EINTR;
+		error = memfd_read_begin(mn, &read, start, stop);
+		if (error) {
+			if (!user)
+				memfd_missed(mn, start, stop, error);
+			break;
+		}
 		mn->pfn_ops->get_folios(mn, &next, stop, flags, &fbatch);
 		/* where there is nothing, look further the next time */
 		span = min(2 * span, ULONG_MAX / 4);
@@ -827,11 +826,15 @@ static void release_runs(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 /* Take the translations of [start, end) away from the device, see lock_to_revoke() */
 static void revoke(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
 {
+	pgoff_t s = start, e = end;
+
 	lockdep_assert_held(&im->lock);
 	if (!cut(im, start))
 		start = block_start(im, start);
 	if (end < memfd_window_end(&im->mn) && !cut(im, end))
 		end = block_end(im, end);
+	if (start < s || e < end)
+		memfd_missed(&im->mn, start, end, -EOPNOTSUPP);
 	split_run(im, start, end);
 	if (!first_run(im, start, end))
 		return;
@@ -880,7 +883,9 @@ static int mirror_populate(struct memfd_falloc_notifier *mn,
 	struct iommu_memfd *im = to_mirror(mn);
 	int error = 0;
 
-	mutex_lock(&im->lock);
+	/* somebody may be unmapping a large window */
+	if (mutex_lock_killable(&im->lock))
+		return -EINTR;
 	if (memfd_read_retry(read))
 		error = -EAGAIN;
 	else if (!im->closing)
@@ -896,7 +901,7 @@ static void mirror_unpin(struct memfd_falloc_notifier *mn,
 	struct interval_tree_node *run;
 
 	mutex_lock(&im->lock);
-	wait_unlocked(im, &im->nr_revoking, !READ_ONCE(im->nr_revoking));
+	wait_unlocked(im, !im->nr_revoking);
 	im->nr_unpinned++;
 	for (run = first_run(im, start, end); run;
 	     run = interval_tree_iter_next(run, start, end - 1))
@@ -917,7 +922,7 @@ static void mirror_repin(struct memfd_falloc_notifier *mn,
 		mn->pfn_ops->hold_folios(mn, max(start, run->start),
 					 min(end, run->last + 1));
 	if (!--im->nr_unpinned)
-		wake_up_var(&im->nr_unpinned);
+		wake_up_all(&im->wait);
 	mutex_unlock(&im->lock);
 }
 
@@ -1058,11 +1063,9 @@ static struct iommu_memfd *alloc_mirror(struct iommu_memfd_domain *imd,
 	im->iovas.last = range->iova + range->length - 1;
 	im->prot = range->prot | IOMMU_CACHE;
 	im->must_complete = true;
-	im->large_entries = !range->small_entries &&
-			    imd->domain->pgsize_bitmap & PMD_SIZE &&
-			    !iommu_cut(imd->domain, range->iova, GFP_KERNEL);
 	im->max_batch = max_batch(imd->domain);
 	mutex_init(&im->lock);
+	init_waitqueue_head(&im->wait);
 	im->runs = RB_ROOT_CACHED;
 	return im;
 }
@@ -1127,6 +1130,10 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 	error = insert_mirror(im);
 	if (error)
 		goto err_free;
+	/* nothing is mapped there: this only asks whether the domain can */
+	im->large_entries = !range->small_entries &&
+			    imd->domain->pgsize_bitmap & PMD_SIZE &&
+			    !iommu_cut(imd->domain, range->iova, GFP_KERNEL);
 	error = memfd_register_falloc_notifier(&im->mn, range->file, start, end,
 					       &mirror_ops);
 	if (error)

@@ -54,14 +54,14 @@ static void i1_replaced_folios(struct kunit *test)
 
 	memfd_test_add_with(ctx, 0, 0, 4, &memfd_test_bare_ops);
 	/* no consumer pins */
-	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
+	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
 	memfd_test_add(ctx, 1, 2, 4);
-	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(ctx->file->f_mapping, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
+	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(ctx->file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 1));
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 2));
 	memfd_test_forget(ctx);
 
-	memfd_read_begin(&ctx->c[0].mn, &read, 0, 4);
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(&ctx->c[0].mn, &read, 0, 4));
 	folio = filemap_lock_folio(ctx->file->f_mapping, 1);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
 	KUNIT_EXPECT_TRUE(test, memfd_replace_begin(&inv, folio, MEMFD_INVALIDATE_SWAP_OUT));
@@ -96,7 +96,7 @@ static void i1_replaced_folios(struct kunit *test)
 	folio_put(folio);
 
 	memfd_test_remove(ctx, 1);
-	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
+	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
 }
 
 static void i6_windows_are_independent(struct kunit *test)
@@ -113,7 +113,7 @@ static void i6_windows_are_independent(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, test_bit(7, ctx->c[1].mapped));
 
 	memfd_test_forget(ctx);
-	memfd_read_begin(&ctx->c[1].mn, &read, 8, 16);
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(&ctx->c[1].mn, &read, 8, 16));
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(ctx->file, 6, 8));
 	KUNIT_EXPECT_EQ(test, 4, ctx->nr);
 	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 6, 8);
@@ -140,9 +140,9 @@ static void lookups_are_by_range(struct kunit *test)
 	struct memfd_invalidation a, b;
 
 	memfd_test_add(ctx, 0, 0, WINDOW);
-	memfd_read_begin(mn, &low, 0, 4);
-	memfd_read_begin(mn, &high, 6, WINDOW);
-	memfd_read_begin(mn, &both, 0, WINDOW);
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(mn, &low, 0, 4));
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(mn, &high, 6, WINDOW));
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(mn, &both, 0, WINDOW));
 	memfd_test_invalidate(&a, ctx->file, 0, 4);
 	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&low));
 	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&both));
@@ -159,7 +159,7 @@ static void lookups_are_by_range(struct kunit *test)
 
 	/* one elsewhere is not waited for */
 	memfd_test_invalidate(&a, ctx->file, 0, 4);
-	KUNIT_EXPECT_EQ(test, 0, memfd_read_begin_killable(mn, &high, 4, WINDOW));
+	KUNIT_EXPECT_EQ(test, 0, memfd_read_begin(mn, &high, 4, WINDOW));
 	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&high));
 	memfd_read_end(mn, &high);
 	memfd_invalidate_end(&a);

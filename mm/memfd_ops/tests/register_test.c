@@ -110,13 +110,13 @@ static void i7_flags_are_restored(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, !!(gfp & __GFP_MOVABLE));
 	memfd_test_add(ctx, 0, 0, 1);
 	memfd_test_add(ctx, 1, 1, 2);
-	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(mapping, gfp) & __GFP_MOVABLE));
+	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(mapping, 0, 2, gfp) & __GFP_MOVABLE));
 	memfd_test_remove(ctx, 0);
-	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(mapping, gfp) & __GFP_MOVABLE));
+	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(mapping, 0, 2, gfp) & __GFP_MOVABLE));
 	/* a loop device may change it at any time: it is not ours */
 	KUNIT_EXPECT_TRUE(test, gfp == mapping_gfp_mask(mapping));
 	memfd_test_remove(ctx, 1);
-	KUNIT_EXPECT_TRUE(test, gfp == memfd_gfp(mapping, gfp));
+	KUNIT_EXPECT_TRUE(test, gfp == memfd_gfp(mapping, 0, 2, gfp));
 	KUNIT_EXPECT_EQ(test, flags, mapping->flags);
 	KUNIT_EXPECT_TRUE(test, gfp == mapping_gfp_mask(mapping));
 
