@@ -1067,6 +1067,19 @@ static int memfd_populate_one(struct memfd_consumers *cs,
 	return 0;
 }
 
+/* May a consumer pin a page of [start, end)? */
+static bool memfd_pinnable(struct memfd_consumers *cs, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *pinning;
+
+	if (!READ_ONCE(cs->nr_pinning))
+		return false;
+	spin_lock(&cs->lock);
+	pinning = interval_tree_iter_first(&cs->pinning, start, end - 1);
+	spin_unlock(&cs->lock);
+	return pinning;
+}
+
 int __memfd_populate(struct folio *folio)
 {
 	struct memfd_consumers *cs = memfd_consumers(folio->mapping);
@@ -1079,7 +1092,8 @@ int __memfd_populate(struct folio *folio)
 	if (!READ_ONCE(cs->nr_pinning) || folio_contain_hwpoisoned_page(folio))
 		return 0;
 	/* the first consumer that pins registered after the folio was allocated */
-	if (needs_longterm_migration(folio))
+	if (needs_longterm_migration(folio) &&
+	    memfd_pinnable(cs, folio->index, folio_next_index(folio)))
 		return -EAGAIN;
 
 	lock_map_acquire_read(&memfd_callback_map);
@@ -1129,19 +1143,6 @@ int __memfd_populate_or_drop(struct folio *folio, bool newly_added)
 	if (error == -EAGAIN)
 		error = __memfd_invalidate_wait(mapping, start, end) ?: -EAGAIN;
 	return error;
-}
-
-/* May a consumer pin a page of [start, end)? */
-static bool memfd_pinnable(struct memfd_consumers *cs, pgoff_t start, pgoff_t end)
-{
-	struct interval_tree_node *pinning;
-
-	if (!READ_ONCE(cs->nr_pinning))
-		return false;
-	spin_lock(&cs->lock);
-	pinning = interval_tree_iter_first(&cs->pinning, start, end - 1);
-	spin_unlock(&cs->lock);
-	return pinning;
 }
 
 gfp_t __memfd_gfp(struct address_space *mapping, pgoff_t start, pgoff_t end,
