@@ -11,9 +11,11 @@
 #include <linux/interval_tree.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 
 struct device;
+struct eventfd_ctx;
 struct file;
 struct iommu_domain;
 struct iommu_memfd;
@@ -73,6 +75,15 @@ struct iommu_memfd_account {
 };
 
 /**
+ * struct iommu_memfd_event - the eventfd that is signalled when pages are missed
+ */
+struct iommu_memfd_event {
+	/* private: */
+	spinlock_t lock;		/* protects ctx */
+	struct eventfd_ctx *ctx;	/* NULL for none */
+};
+
+/**
  * struct iommu_memfd_range - a window of a memfd at one IOVA of many domains
  *
  * For callers that present one IOVA space through several domains, as a VFIO
@@ -88,14 +99,19 @@ struct iommu_memfd_account {
  * @prot: IOMMU_READ, IOMMU_WRITE or both
  * @small_entries: map each page by an entry of its own; set by the caller after
  *	iommu_memfd_range_init()
+ * @may_miss: a page that cannot be mapped fails for nobody, and the domain lacks it,
+ *	see iommu_memfd_range_fill(); set by the caller after
+ *	iommu_memfd_range_init(), and not changed any more once there is a domain
  */
 struct iommu_memfd_range {
 	struct file *file;
 	u64 iova, length, offset;
 	int prot;
 	bool small_entries;
+	bool may_miss;
 	/* private: */
 	struct iommu_memfd_account account;
+	struct iommu_memfd_event event;
 	struct list_head mirrors;
 };
 
@@ -108,6 +124,9 @@ int iommu_memfd_range_map(struct iommu_memfd_range *range,
 void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
 			     struct iommu_domain *domain);
 void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range);
+void iommu_memfd_range_set_event(struct iommu_memfd_range *range,
+				 struct eventfd_ctx *ctx);
+int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing);
 void iommu_memfd_range_destroy(struct iommu_memfd_range *range);
 
 #else
@@ -132,6 +151,17 @@ static inline void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
 
 static inline void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range)
 {
+}
+
+static inline void iommu_memfd_range_set_event(struct iommu_memfd_range *range,
+					       struct eventfd_ctx *ctx)
+{
+}
+
+static inline int iommu_memfd_range_fill(struct iommu_memfd_range *range,
+					 u64 *missing)
+{
+	return -EOPNOTSUPP;
 }
 
 static inline void iommu_memfd_range_destroy(struct iommu_memfd_range *range)

@@ -30,6 +30,7 @@
  */
 #define pr_fmt(fmt) "iommu_memfd: " fmt
 
+#include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/iommu.h>
 #include <linux/memfd_ops.h>
@@ -51,6 +52,7 @@
  * @iovas: the IOVA range, in @imd's tree
  * @prot: IOMMU_READ, IOMMU_WRITE and IOMMU_CACHE
  * @must_complete: iommu_memfd_map() fails if a page cannot be mapped
+ * @event: signalled when pages are missed; NULL for no event
  * @large_entries: the page table may have entries of PMD_SIZE
  * @max_batch: how many pages one iommu_map() may cover otherwise
  * @lock: protects all below; taken in the consumer's callbacks
@@ -61,6 +63,9 @@
  *	references; meanwhile nothing is revoked
  * @nr_revoking: how many wait for that; meanwhile no folio begins to be split
  * @wait: for one of these two to become 0
+ * @filler: the thread in which the owner maps all pages of the file. Those that
+ *	enter the file in that thread, and cannot be mapped, are left to fill():
+ *	they are neither refused nor missed
  * @closing: nothing may be mapped any more
  * @unmap_failed: the IOMMU driver did not unmap all that it was asked to. Since
  *	the device may still reach those pages, no reference is dropped any more
@@ -72,12 +77,14 @@ struct iommu_memfd {
 	int prot;
 	bool must_complete, large_entries;
 	pgoff_t max_batch;
+	struct iommu_memfd_event *event;
 	struct mutex lock;	/* see above */
 	struct iommu_memfd_account account;
 	struct rb_root_cached runs;
 	struct interval_tree_node *prealloc_node;
 	unsigned int nr_unpinned, nr_revoking;
 	wait_queue_head_t wait;
+	struct task_struct *filler;
 	bool closing, unmap_failed;
 };
 
@@ -170,6 +177,18 @@ static struct interval_tree_node *first_run(struct iommu_memfd *im,
 					    pgoff_t start, pgoff_t end)
 {
 	return interval_tree_iter_first(&im->runs, start, end - 1);
+}
+
+static pgoff_t nr_mapped(struct iommu_memfd *im, pgoff_t start, pgoff_t end)
+{
+	struct interval_tree_node *run;
+	pgoff_t nr = 0;
+
+	lockdep_assert_held(&im->lock);
+	for (run = first_run(im, start, end); run;
+	     run = interval_tree_iter_next(run, start, end - 1))
+		nr += min(end, run->last + 1) - max(start, run->start);
+	return nr;
 }
 
 /* The run that ends at @start, or a new node that starts there; NULL without memory */
@@ -509,11 +528,26 @@ static int map_run(struct iommu_memfd *im, struct map_batch *batch)
 }
 
 /*
+ * The mirror lacks pages of a folio because of @error: count them in @nr_lacking, or
+ * as missed if it is NULL
+ */
+static void lack(struct iommu_memfd *im, struct folio *folio, int error,
+		 pgoff_t *nr_lacking)
+{
+	pgoff_t start = folio_start(im, folio), end = folio_end(im, folio);
+
+	if (nr_lacking)
+		*nr_lacking += end - start - nr_mapped(im, start, end);
+	else
+		memfd_missed(&im->mn, start, end, error);
+}
+
+/*
  * Map the folios that are not mapped yet, and empty the batch. Returns the first
- * error if it @may_fail; otherwise counts the pages that are missed, and goes on.
+ * error if it @may_fail; otherwise goes on, and lack() counts the pages.
  */
 static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
-		      bool may_fail)
+		      bool may_fail, pgoff_t *nr_lacking)
 {
 	struct map_batch b = {
 		.folios = fbatch->folios,
@@ -533,8 +567,7 @@ static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
 			}
 		}
 		if (error && !may_fail)
-			memfd_missed(&im->mn, folio_start(im, b.folios[0]),
-				     folio_end(im, b.folios[0]), error);
+			lack(im, b.folios[0], error, nr_lacking);
 		folio_put(*b.folios++);
 	}
 	folio_batch_reinit(fbatch);
@@ -543,7 +576,8 @@ static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
 
 /* Map what a lookup has found, unless that has to start over: -EAGAIN */
 static int map_found(struct iommu_memfd *im, const struct memfd_read *read,
-		     struct folio_batch *fbatch, bool may_fail)
+		     struct folio_batch *fbatch, bool may_fail,
+		     pgoff_t *nr_lacking)
 {
 	int error = 0;
 
@@ -551,7 +585,7 @@ static int map_found(struct iommu_memfd *im, const struct memfd_read *read,
 	if (memfd_read_retry(read))
 		error = -EAGAIN;
 	else if (!im->closing)
-		error = map_folios(im, fbatch, may_fail);
+		error = map_folios(im, fbatch, may_fail, nr_lacking);
 	mutex_unlock(&im->lock);
 	folio_batch_release(fbatch);
 	return error;
@@ -559,15 +593,18 @@ static int map_found(struct iommu_memfd *im, const struct memfd_read *read,
 
 /*
  * Map the pages of [start, end) that the file has and that are not mapped yet. For a
- * user, it also prepares the pages, and fails after a signal, or at the first error
+ * @user, it also prepares the pages, and fails after a signal, or at the first error
  * if the mirror has to be complete. Otherwise, what cannot be mapped is missed.
+ * @nr_lacking as for lack().
  */
-static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
+static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user,
+		pgoff_t *nr_lacking)
 {
 	pgoff_t next, stop, prepared = user ? start : end, span = FILL_PAGES;
 	struct memfd_falloc_notifier *mn = &im->mn;
 	struct folio_batch fbatch;
 	struct memfd_read read;
+	bool may_fail = user && im->must_complete && !nr_lacking;
 	unsigned int flags;
 	int error = 0;
 
@@ -586,8 +623,7 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
 		/* where there is nothing, look further the next time */
 		span = min(2 * span, ULONG_MAX / 4);
 		if (folio_batch_count(&fbatch)) {
-			error = map_found(im, &read, &fbatch,
-					  user && im->must_complete);
+			error = map_found(im, &read, &fbatch, may_fail, nr_lacking);
 			span = FILL_PAGES;
 		}
 		memfd_read_end(mn, &read);
@@ -607,7 +643,8 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user)
 			return -EINTR;
 		cond_resched();
 	}
-	return error;
+	/* a page of the window has left the file unnoticed: nothing is mapped any more */
+	return user && READ_ONCE(im->closing) ? -EIO : error;
 }
 
 /*
@@ -863,7 +900,7 @@ static void mirror_invalidate_page_range(struct memfd_falloc_notifier *mn,
 static void mirror_invalidate_end(struct memfd_falloc_notifier *mn,
 				  pgoff_t start, pgoff_t end)
 {
-	fill(to_mirror(mn), start, end, false);
+	fill(to_mirror(mn), start, end, false, NULL);
 }
 
 static int map_entering(struct iommu_memfd *im, struct folio *folio)
@@ -890,8 +927,22 @@ static int mirror_populate(struct memfd_falloc_notifier *mn,
 		error = -EAGAIN;
 	else if (!im->closing)
 		error = map_entering(im, folio);
+	if (error != -EAGAIN && im->filler == current)
+		error = 0;
 	mutex_unlock(&im->lock);
 	return error;
+}
+
+static void mirror_missed(struct memfd_falloc_notifier *mn)
+{
+	struct iommu_memfd_event *event = to_mirror(mn)->event;
+
+	if (!event)
+		return;
+	spin_lock(&event->lock);
+	if (event->ctx)
+		eventfd_signal(event->ctx);
+	spin_unlock(&event->lock);
 }
 
 static void mirror_unpin(struct memfd_falloc_notifier *mn,
@@ -930,13 +981,10 @@ static unsigned long mirror_nr_pinned(struct memfd_falloc_notifier *mn,
 				      pgoff_t start, pgoff_t end)
 {
 	struct iommu_memfd *im = to_mirror(mn);
-	struct interval_tree_node *run;
-	unsigned long nr = 0;
+	unsigned long nr;
 
 	mutex_lock(&im->lock);
-	run = im->nr_unpinned ? NULL : first_run(im, start, end);
-	for (; run; run = interval_tree_iter_next(run, start, end - 1))
-		nr += min(end, run->last + 1) - max(start, run->start);
+	nr = im->nr_unpinned ? 0 : nr_mapped(im, start, end);
 	mutex_unlock(&im->lock);
 	return nr;
 }
@@ -949,6 +997,7 @@ static const struct memfd_falloc_notifier_ops mirror_ops = {
 	.unpin			= mirror_unpin,
 	.repin			= mirror_repin,
 	.nr_pinned		= mirror_nr_pinned,
+	.missed			= mirror_missed,
 };
 
 /*
@@ -1058,11 +1107,12 @@ static struct iommu_memfd *alloc_mirror(struct iommu_memfd_domain *imd,
 		return NULL;
 	}
 	im->mn.writes = range->prot & IOMMU_WRITE;
+	im->mn.may_miss = range->may_miss;
 	im->imd = imd;
 	im->iovas.start = range->iova;
 	im->iovas.last = range->iova + range->length - 1;
 	im->prot = range->prot | IOMMU_CACHE;
-	im->must_complete = true;
+	im->must_complete = !range->may_miss;
 	im->max_batch = max_batch(imd->domain);
 	mutex_init(&im->lock);
 	init_waitqueue_head(&im->wait);
@@ -1102,9 +1152,57 @@ static void remove_mirror(struct iommu_memfd *im)
 }
 
 /**
+ * iommu_memfd_set_filler - the owner is about to map all pages, or has done so
+ * @im: the mirror
+ * @task: the current thread, or NULL
+ *
+ * Until then, pages that enter the file in this thread and cannot be mapped are left
+ * to iommu_memfd_fill(): they are neither refused nor missed.
+ */
+void iommu_memfd_set_filler(struct iommu_memfd *im, struct task_struct *task)
+{
+	mutex_lock(&im->lock);
+	im->filler = task;
+	mutex_unlock(&im->lock);
+}
+
+/**
+ * iommu_memfd_prepare - initialise the pages of a mirror's window, read back others
+ * @im: the mirror
+ *
+ * Context: as iommu_memfd_map().
+ * Return: 0, or an error of &memfd_pfn_ops.prepare_folios.
+ */
+int iommu_memfd_prepare(struct iommu_memfd *im)
+{
+	struct memfd_falloc_notifier *mn = &im->mn;
+
+	return mn->pfn_ops->prepare_folios(mn, memfd_window_start(mn),
+					   memfd_window_end(mn), MEMFD_PFN_FILL);
+}
+
+/**
+ * iommu_memfd_fill - try again to map what a mirror lacks
+ * @im: the mirror, for which the current thread called iommu_memfd_set_filler() and
+ *	then iommu_memfd_prepare()
+ * @nr_lacking: set to the number of pages that the file has and the mirror still lacks
+ *
+ * Context: as iommu_memfd_map().
+ * Return: 0, or -EINTR (killed), or -EIO (the mirror maps nothing any more, after a
+ * mistake of the IOMMU driver).
+ */
+int iommu_memfd_fill(struct iommu_memfd *im, pgoff_t *nr_lacking)
+{
+	*nr_lacking = 0;
+	return fill(im, memfd_window_start(&im->mn), memfd_window_end(&im->mn),
+		    true, nr_lacking);
+}
+
+/**
  * iommu_memfd_map_range - map the window of a range in one domain
  * @imd: the IOVA space
  * @range: the window; checked by iommu_memfd_check_range()
+ * @event: signalled when pages are missed, or NULL
  * @charge: charge the process of the range's account
  *
  * Context: as iommu_memfd_map().
@@ -1112,6 +1210,7 @@ static void remove_mirror(struct iommu_memfd *im)
  */
 struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 					  const struct iommu_memfd_range *range,
+					  struct iommu_memfd_event *event,
 					  bool charge)
 {
 	pgoff_t start = range->offset >> PAGE_SHIFT;
@@ -1125,6 +1224,7 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 	im = alloc_mirror(imd, range);
 	if (!im)
 		return ERR_PTR(-ENOMEM);
+	im->event = event;
 	if (charge)
 		iommu_memfd_account_share(&im->account, &range->account);
 	error = insert_mirror(im);
@@ -1138,7 +1238,10 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 					       &mirror_ops);
 	if (error)
 		goto err_remove;
-	error = fill(im, start, end, true);
+	if (!im->must_complete)
+		iommu_memfd_set_filler(im, current);
+	error = fill(im, start, end, true, NULL);
+	iommu_memfd_set_filler(im, NULL);
 	if (error) {
 		iommu_memfd_unmap(im);
 		/* the errno of mlock(); that of iommu_memfd_charge() is for faults */
@@ -1205,7 +1308,7 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 	if (error)
 		return ERR_PTR(error);
 	iommu_memfd_account_init(&range.account);
-	im = iommu_memfd_map_range(imd, &range, true);
+	im = iommu_memfd_map_range(imd, &range, NULL, true);
 	iommu_memfd_account_destroy(&range.account);
 	return im;
 }

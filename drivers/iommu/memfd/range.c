@@ -5,8 +5,12 @@
  * A range has a mirror in each of its domains. The pages are pinned once, so
  * only the first mirror is charged for them. When it leaves, the charge moves
  * to the next.
+ *
+ * But if mirrors may lack pages, one can have pages that the first one lacks, for
+ * instance beyond the limit. So each of them is charged.
  */
 #include <linux/err.h>
+#include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/memfd_ops.h>
@@ -21,6 +25,12 @@ struct range_mirror {
 	struct iommu_memfd *im;
 };
 
+/* May the mirrors lack pages? Those of a file that is not open for writing have no veto. */
+static bool may_miss(const struct iommu_memfd_range *range)
+{
+	return range->may_miss || !(range->file->f_mode & FMODE_WRITE);
+}
+
 /**
  * iommu_memfd_range_init - set up a range that is in no domain yet
  * @range: to set up
@@ -31,7 +41,7 @@ struct range_mirror {
  * @prot: IOMMU_READ, IOMMU_WRITE or both
  *
  * Pages are charged to the caller as by iommu_memfd_map(): once, however many
- * domains map them.
+ * domains map them; but if domains may lack pages, once for each domain.
  *
  * Context: any.
  * Return: 0, or -EINVAL, -EOVERFLOW or -EACCES as iommu_memfd_map().
@@ -57,6 +67,7 @@ int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 
 	get_file(file);
 	iommu_memfd_account_init(&range->account);
+	spin_lock_init(&range->event.lock);
 	INIT_LIST_HEAD(&range->mirrors);
 	return 0;
 }
@@ -74,7 +85,7 @@ EXPORT_SYMBOL_GPL(iommu_memfd_range_init);
 int iommu_memfd_range_map(struct iommu_memfd_range *range,
 			  struct iommu_domain *domain)
 {
-	bool first = list_empty(&range->mirrors);
+	bool charge = list_empty(&range->mirrors) || may_miss(range);
 	struct range_mirror *rm;
 	int error;
 
@@ -84,7 +95,7 @@ int iommu_memfd_range_map(struct iommu_memfd_range *range,
 	error = iommu_memfd_domain_init(&rm->imd, domain, NULL);
 	if (error)
 		goto err_free;
-	rm->im = iommu_memfd_map_range(&rm->imd, range, first);
+	rm->im = iommu_memfd_map_range(&rm->imd, range, &range->event, charge);
 	if (IS_ERR(rm->im)) {
 		error = PTR_ERR(rm->im);
 		goto err_destroy;
@@ -108,7 +119,7 @@ static void free_range_mirror(struct iommu_memfd_range *range,
 
 	list_del(&rm->list);
 	next = list_first_entry_or_null(&range->mirrors, struct range_mirror, list);
-	if (first && next)
+	if (first && next && !may_miss(range))
 		iommu_memfd_move_charge(rm->im, next->im);
 	iommu_memfd_unmap(rm->im);
 	iommu_memfd_domain_destroy(&rm->imd);
@@ -157,6 +168,88 @@ void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range)
 EXPORT_SYMBOL_GPL(iommu_memfd_range_unmap_all);
 
 /**
+ * iommu_memfd_range_set_event - set the eventfd for missed pages
+ * @range: the range
+ * @ctx: signalled from now on whenever a domain of @range lacks pages that have
+ *	entered the file, or have stayed in it; the range takes over the reference. NULL
+ *	for none
+ *
+ * The range puts its reference when it gets another one, or is destroyed. Pages that
+ * are missed at the moment are no event: call iommu_memfd_range_fill() afterwards.
+ *
+ * Context: may sleep.
+ */
+void iommu_memfd_range_set_event(struct iommu_memfd_range *range,
+				 struct eventfd_ctx *ctx)
+{
+	spin_lock(&range->event.lock);
+	swap(range->event.ctx, ctx);
+	spin_unlock(&range->event.lock);
+	if (ctx)
+		eventfd_ctx_put(ctx);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_set_event);
+
+static void set_filler(struct iommu_memfd_range *range, struct task_struct *task)
+{
+	struct range_mirror *rm;
+
+	list_for_each_entry(rm, &range->mirrors, list)
+		iommu_memfd_set_filler(rm->im, task);
+}
+
+static int fill_mirrors(struct iommu_memfd_range *range, pgoff_t *max_lacking)
+{
+	struct range_mirror *rm;
+	pgoff_t nr;
+	int error;
+
+	list_for_each_entry(rm, &range->mirrors, list) {
+		error = iommu_memfd_fill(rm->im, &nr);
+		if (error)
+			return error;
+		*max_lacking = max(*max_lacking, nr);
+	}
+	return 0;
+}
+
+/**
+ * iommu_memfd_range_fill - try again to map what the domains of a range lack
+ * @range: the range; any, since also without @may_miss a domain can lack pages, of a
+ *	file that is not open for writing, or after an invalidation
+ * @missing: set to the number of bytes that the file has in the window and that a
+ *	domain still lacks: of the domain that lacks most of them. Unchanged after an
+ *	error
+ *
+ * Pages that still cannot be mapped are counted in @missing alone, and are no event.
+ *
+ * Context: as iommu_memfd_map().
+ * Return: 0, also if pages lack; or -EINTR (killed), -ENOMEM or -EIO (pages cannot be
+ * read back from swap, or the IOMMU driver has made a mistake), or an error of another
+ * consumer that refuses a page which is read back. Pages that have been mapped by then
+ * stay mapped.
+ */
+int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing)
+{
+	struct range_mirror *first;
+	pgoff_t nr = 0;
+	int error = 0;
+
+	first = list_first_entry_or_null(&range->mirrors, struct range_mirror, list);
+	set_filler(range, current);
+	/* all have the same window */
+	if (first)
+		error = iommu_memfd_prepare(first->im);
+	if (!error)
+		error = fill_mirrors(range, &nr);
+	set_filler(range, NULL);
+	if (!error)
+		*missing = (u64)nr << PAGE_SHIFT;
+	return error;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_fill);
+
+/**
  * iommu_memfd_range_destroy - undo iommu_memfd_range_init()
  * @range: the range, which is taken out of all its domains
  *
@@ -167,6 +260,7 @@ EXPORT_SYMBOL_GPL(iommu_memfd_range_unmap_all);
 void iommu_memfd_range_destroy(struct iommu_memfd_range *range)
 {
 	iommu_memfd_range_unmap_all(range);
+	iommu_memfd_range_set_event(range, NULL);
 	iommu_memfd_account_destroy(&range->account);
 	fput(range->file);
 }

@@ -4,6 +4,7 @@
  */
 #include <kunit/memfd.h>
 #include <kunit/test.h>
+#include <linux/cred.h>
 #include <linux/kthread.h>
 #include <linux/memfd_ops.h>
 #include <linux/memfd_store.h>
@@ -120,6 +121,7 @@ static void i8_returns_within_the_limit(struct kunit *test)
 	struct iommu_memfd_range range, other;
 	struct memfd_invalidation inv;
 	struct mm_struct *mm = mm_alloc();
+	u64 missing = 0;
 	int i, nr = 0;
 
 	KUNIT_ASSERT_NOT_NULL(test, mm);
@@ -151,11 +153,138 @@ static void i8_returns_within_the_limit(struct kunit *test)
 		nr += !!soft_reach(test, IOVA + i * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, 7, nr);
 
+	/* the one that lacks returns once there is room for it, too */
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_fill(&range, &missing));
+	KUNIT_EXPECT_EQ(test, PAGE_SIZE, missing);
 	iommu_memfd_range_destroy(&other);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_fill(&range, &missing));
+	KUNIT_EXPECT_EQ(test, 0, missing);
+	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
+
 	memfd_test_invalidate(&inv, env->file, 0, 64);
 	iommu_memfd_range_destroy(&range);
 	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
 	memfd_invalidate_end(&inv);
+	mmput(mm);
+}
+
+/* A range of all of the file, for reading, charged to @mm, which may pin @limit pages */
+static void init_range(struct kunit *test, struct iommu_memfd_range *range,
+		       struct file *file, struct mm_struct *mm, s64 limit)
+{
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(range, IOVA, 64 * PAGE_SIZE, file, 0,
+					       IOMMU_READ));
+	range->account.mm = mm;
+	range->account.limit = limit;
+	mmgrab(mm);
+}
+
+static void expect_missing(struct kunit *test, struct iommu_memfd_range *range,
+			   unsigned long pages)
+{
+	u64 missing = U64_MAX;
+
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_fill(range, &missing));
+	KUNIT_EXPECT_EQ(test, pages << PAGE_SHIFT, missing);
+}
+
+/* A range that may miss pages refuses none, and gets them when there is room */
+static void i12_may_miss(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct mm_struct *mm = mm_alloc();
+	struct iommu_memfd_range range;
+	int i, nr = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 4));
+	init_range(test, &range, env->file, mm, 3);
+	range.may_miss = true;
+	expect_missing(test, &range, 0);
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&mm->pinned_vm));
+	expect_missing(test, &range, 1);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 8, 10));
+	KUNIT_EXPECT_EQ(test, 6UL, memfd_test_blocks(env->file));
+	expect_missing(test, &range, 3);
+	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&mm->pinned_vm));
+	for (i = 0; i < 64; i++)
+		nr += !!soft_reach(test, IOVA + i * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 3, nr);
+
+	/* pages that lack leave like others */
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 9, 10));
+	expect_missing(test, &range, 2);
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 0, 2));
+	expect_missing(test, &range, 0);
+	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
+	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&mm->pinned_vm));
+	iommu_memfd_range_destroy(&range);
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	mmput(mm);
+}
+
+/* Of two domains, the one that lacks most counts */
+static void i12_missing_in_one_domain(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct mm_struct *mm = mm_alloc();
+	struct iommu_memfd_range range;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 2));
+	init_range(test, &range, env->file, mm, S64_MAX);
+	range.may_miss = true;
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
+	expect_same(test, 2);
+	env->sd.fail_map = 1;
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 10, 11));
+	env->other.fail_map = 1;
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 20, 21));
+	env->other.fail_map = 1;
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 30, 31));
+	/* the first one succeeds, of the other the first of two fails again */
+	env->other.fail_map = 1;
+	expect_missing(test, &range, 1);
+	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 10 * PAGE_SIZE));
+	expect_missing(test, &range, 0);
+	expect_same(test, 5);
+	iommu_memfd_range_destroy(&range);
+	mmput(mm);
+}
+
+/* Without a veto, no domain has pages beyond the limit that the others lack */
+static void i8_limit_of_many_domains(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct mm_struct *mm = mm_alloc();
+	struct iommu_memfd_range range;
+	struct file *file;
+
+	file = dentry_open(&env->file->f_path, O_RDONLY | O_LARGEFILE, current_cred());
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 4));
+	init_range(test, &range, file, mm, 7);
+	/* at first nobody else is concerned, and the mapping fails */
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&range, &env->other.domain));
+	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_punch(env->file, 3, 4));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
+	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 8, 12));
+	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&mm->pinned_vm));
+	expect_missing(test, &range, 4);
+
+	/* the domain that stays has room for all */
+	iommu_memfd_range_unmap(&range, &env->other.domain);
+	expect_missing(test, &range, 0);
+	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&mm->pinned_vm));
+	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
+	iommu_memfd_range_destroy(&range);
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	fput(file);
 	mmput(mm);
 }
 
@@ -184,6 +313,9 @@ static struct kunit_case iommu_memfd_range_cases[] = {
 	KUNIT_CASE(range_in_many_domains),
 	KUNIT_CASE(range_is_charged_once),
 	KUNIT_CASE(i8_returns_within_the_limit),
+	KUNIT_CASE(i8_limit_of_many_domains),
+	KUNIT_CASE(i12_may_miss),
+	KUNIT_CASE(i12_missing_in_one_domain),
 	KUNIT_CASE(range_refuses),
 	{}
 };
