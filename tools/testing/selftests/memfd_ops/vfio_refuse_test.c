@@ -161,8 +161,8 @@ TEST_F_TIMEOUT(type1, refused, 60)
 		WITH(map.vaddr, PAGE),
 		WITH(map.vaddr, 1),
 		WITH(map.vaddr, (uintptr_t)env->mem),
-		WITH(file.reserved, 1),
-		WITH(file.reserved, 1U << 31),
+		WITH(file.flags, VFIO_DMA_MAP_MEMFD_MAY_MISS | 1 << 1),
+		WITH(file.flags, 1U << 31),
 		WITH(map.flags, good.map.flags | 1 << 3),
 		WITH(map.flags, good.map.flags | 1 << 30),
 		WITH(map.flags, good.map.flags | VFIO_DMA_MAP_FLAG_VADDR),
@@ -221,8 +221,10 @@ TEST_F_TIMEOUT(iommufd, refused, 60)
 		/* as if there were no such ioctl */
 		WITH(ENOTTY, flags, good.flags & ~IOMMU_IOAS_MAP_FOLLOW),
 		WITH(EOPNOTSUPP, flags, good.flags | 1 << 3),
-		WITH(EOPNOTSUPP, flags, good.flags | 1 << 30),
+		WITH(EOPNOTSUPP, flags, good.flags | 1 << 29),
 		WITH(ENOTTY, flags, 0),
+		WITH(ENOTTY, flags, (good.flags & ~IOMMU_IOAS_MAP_FOLLOW) |
+				    IOMMU_IOAS_MAP_MAY_MISS),
 		WITH(EINVAL, size, sizeof(map) - 1),
 		WITH(EINVAL, size, 0),
 		WITH(ENOENT, ioas_id, 0x7fffffff),
