@@ -232,16 +232,67 @@ struct iommu_ioas_map_file ioas_request(struct space *s, int fd, __u64 offset,
 	};
 }
 
-int space_map(struct space *s, int fd, __u64 offset, __u64 iova,
-	      __u64 size, __u32 prot)
+static int map_memfd(struct space *s, int fd, __u64 offset, __u64 iova,
+		     __u64 size, __u32 prot, bool may_miss)
 {
 	struct iommu_ioas_map_file map = ioas_request(s, fd, offset, iova, size, prot);
 	struct type1_map type1 = type1_request(fd, offset, iova, size, prot);
 	int ret;
 
+	if (may_miss) {
+		map.flags |= IOMMU_IOAS_MAP_MAY_MISS;
+		type1.file.flags |= VFIO_DMA_MAP_MEMFD_MAY_MISS;
+	}
 	ret = s->way == TYPE1 ? ioctl(s->fd, VFIO_IOMMU_MAP_DMA, &type1) :
 				ioctl(s->fd, IOMMU_IOAS_MAP_FILE, &map);
 	return ret ? -errno : 0;
+}
+
+int space_map(struct space *s, int fd, __u64 offset, __u64 iova,
+	      __u64 size, __u32 prot)
+{
+	return map_memfd(s, fd, offset, iova, size, prot, false);
+}
+
+int space_map_may_miss(struct space *s, int fd, __u64 offset, __u64 iova,
+		       __u64 size, __u32 prot)
+{
+	return map_memfd(s, fd, offset, iova, size, prot, true);
+}
+
+static __s64 fill_memfd(struct space *s, __u64 iova, __u64 size, bool set_event,
+			int eventfd)
+{
+	struct vfio_iommu_type1_fill_memfd type1 = {
+		.argsz = sizeof(type1),
+		.flags = set_event ? VFIO_IOMMU_FILL_MEMFD_SET_EVENTFD : 0,
+		.iova = iova,
+		.size = size,
+		.eventfd = eventfd,
+	};
+	struct iommu_ioas_fill ioas = {
+		.size = sizeof(ioas),
+		.flags = set_event ? IOMMU_IOAS_FILL_SET_EVENTFD : 0,
+		.ioas_id = s->ioas,
+		.eventfd = eventfd,
+		.iova = iova,
+		.length = size,
+	};
+
+	if (s->way == TYPE1)
+		return ioctl(s->fd, VFIO_IOMMU_FILL_MEMFD, &type1) ? -errno :
+								     (__s64)type1.missing;
+	return ioctl(s->fd, IOMMU_IOAS_FILL, &ioas) ? -errno : (__s64)ioas.out_missing;
+}
+
+__s64 space_fill(struct space *s, __u64 iova, __u64 size)
+{
+	return fill_memfd(s, iova, size, false, 0);
+}
+
+__s64 space_set_event(struct space *s, __u64 iova, __u64 size, int eventfd)
+{
+	return fill_memfd(s, iova, size, true, eventfd);
 }
 
 int space_map_address(struct space *s, void *addr, __u64 iova, __u64 size)

@@ -88,6 +88,16 @@ struct iommu_ioas_map_file ioas_request(struct space *s, int fd, __u64 offset,
 int space_map(struct space *s, int fd, __u64 offset, __u64 iova,
 	      __u64 size, __u32 prot);
 
+/* The same, but the mapping may lack pages that cannot be mapped. */
+int space_map_may_miss(struct space *s, int fd, __u64 offset, __u64 iova,
+		       __u64 size, __u32 prot);
+
+/* Map what a mapping lacks of its memfd, as far as possible; how many bytes it lacks then. */
+__s64 space_fill(struct space *s, __u64 iova, __u64 size);
+
+/* The same, after setting the eventfd for pages that it misses from then on; -1 for none. */
+__s64 space_set_event(struct space *s, __u64 iova, __u64 size, int eventfd);
+
 /* By address, which pins the memory. */
 int space_map_address(struct space *s, void *addr, __u64 iova, __u64 size);
 

@@ -15,11 +15,9 @@
 
 static bool parse_consumer(const char *line, struct consumer *c)
 {
-	/* the last one is there if it is not 0 */
-	c->missed = 0;
 	return sscanf(line, " %15s pages [%zu, %zu)" COUNTS, c->name, &c->first,
 		      &c->end, &c->invalidated, &c->populated, &c->fallocated,
-		      &c->missed) >= 6;
+		      &c->missed) == 7;
 }
 
 static bool is_file(const char *line, const struct stat *st)

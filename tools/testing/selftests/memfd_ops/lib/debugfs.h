@@ -18,7 +18,7 @@ struct consumer {
 	char name[16];		/* of its kind: iommu, kvm */
 	size_t first, end;	/* its window, in pages: [first, end) */
 	long invalidated, populated, fallocated;	/* calls so far */
-	long missed;		/* pages that it could not map */
+	long missed;		/* pages so far */
 };
 
 /* The number of the file's consumers. */
@@ -33,7 +33,7 @@ int consumers_with_window(int fd, const char *name, size_t first, size_t pages);
 /* The sum of their invalidations; -ENOENT if none is of that kind. */
 long consumers_invalidated(int fd, const char *name);
 
-/* The sum of the pages that they could not map; -ENOENT if none is of that kind. */
+/* The sum of the pages that they have missed; -ENOENT if none is of that kind. */
 long consumers_missed(int fd, const char *name);
 
 /* The file's lines, to compare with those of another time. */
