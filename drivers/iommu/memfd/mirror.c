@@ -66,6 +66,8 @@
  * @filler: the thread in which the owner maps all pages of the file. Those that
  *	enter the file in that thread, and cannot be mapped, are left to fill():
  *	they are neither refused nor missed
+ * @filled: all pages that the file had at registration have been looked up; not
+ *	under @lock
  * @closing: nothing may be mapped any more
  * @unmap_failed: the IOMMU driver did not unmap all that it was asked to. Since
  *	the device may still reach those pages, no reference is dropped any more
@@ -85,7 +87,7 @@ struct iommu_memfd {
 	unsigned int nr_unpinned, nr_revoking;
 	wait_queue_head_t wait;
 	struct task_struct *filler;
-	bool closing, unmap_failed;
+	bool filled, closing, unmap_failed;
 };
 
 /* Pages in an entry of PMD_SIZE, and entries in the table that can replace it */
@@ -574,6 +576,23 @@ static int map_folios(struct iommu_memfd *im, struct folio_batch *fbatch,
 	return may_fail ? error : 0;
 }
 
+/*
+ * An invalidation that ends before the first fill() is over finds folios that are
+ * still to be migrated: they are left to that.
+ */
+static void leave_unmigrated(struct folio_batch *fbatch)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < folio_batch_count(fbatch); i++) {
+		if (folio_is_longterm_pinnable(fbatch->folios[i]))
+			fbatch->folios[nr++] = fbatch->folios[i];
+		else
+			folio_put(fbatch->folios[i]);
+	}
+	fbatch->nr = nr;
+}
+
 /* Map what a lookup has found, unless that has to start over: -EAGAIN */
 static int map_found(struct iommu_memfd *im, const struct memfd_read *read,
 		     struct folio_batch *fbatch, bool may_fail,
@@ -620,6 +639,8 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user,
 			break;
 		}
 		mn->pfn_ops->get_folios(mn, &next, stop, flags, &fbatch);
+		if (!user && !READ_ONCE(im->filled))
+			leave_unmigrated(&fbatch);
 		/* where there is nothing, look further the next time */
 		span = min(2 * span, ULONG_MAX / 4);
 		if (folio_batch_count(&fbatch)) {
@@ -1241,6 +1262,7 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 	if (!im->must_complete)
 		iommu_memfd_set_filler(im, current);
 	error = fill(im, start, end, true, NULL);
+	WRITE_ONCE(im->filled, true);
 	iommu_memfd_set_filler(im, NULL);
 	if (error) {
 		iommu_memfd_unmap(im);

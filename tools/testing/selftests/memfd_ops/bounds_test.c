@@ -437,7 +437,8 @@ TEST_F_TIMEOUT(bounds, one_page_where_a_huge_one_is_too_much, 60)
 	EXPECT_EQ(3, pinned());
 	EXPECT_FALSE(read_is_refused(at(env, 3 * HUGE_PAGES)));
 	EXPECT_EQ(4, pinned());
-	EXPECT_EQ(4, allocated(env->fd));
+	/* fallocate(2) leaves the rest of its huge page in the file, uninitialised */
+	EXPECT_EQ(3 + HUGE_PAGES, allocated(env->fd));
 	EXPECT_EQ(4, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
