@@ -613,6 +613,8 @@ static int memfd_wait_killable(struct memfd_consumers *cs,
 			       pgoff_t start, pgoff_t end)
 	__must_hold(&cs->lock)
 {
+	if (likely(!memfd_unmappable(cs, start, end)))
+		return 0;
 	return ___wait_event(cs->wait, !memfd_unmappable(cs, start, end),
 			     TASK_KILLABLE, 0, 0,
 			     spin_unlock(&cs->lock); schedule();

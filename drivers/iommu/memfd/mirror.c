@@ -642,7 +642,7 @@ static int fill(struct iommu_memfd *im, pgoff_t start, pgoff_t end, bool user,
 		if (!user && !READ_ONCE(im->filled))
 			leave_unmigrated(&fbatch);
 		/* where there is nothing, look further the next time */
-		span = min(2 * span, ULONG_MAX / 4);
+		span = min(16 * span, ULONG_MAX / 32);
 		if (folio_batch_count(&fbatch)) {
 			error = map_found(im, &read, &fbatch, may_fail, nr_lacking);
 			span = FILL_PAGES;
