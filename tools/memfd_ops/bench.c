@@ -6,6 +6,8 @@
  *
  *	row  what  consumer  folio  layout  instructions-per-page  [key=value]...
  *
+ * If the value is no number of instructions, it has a key, and "-" stands in its place.
+ *
  * Documentation/mm/memfd_ops/bench.rst describes the rows. It runs where the
  * time stamp counter counts instructions, and nowhere else: a QEMU with
  * -icount shift=0,sleep=off (ACCEL=icount of the lab), on one CPU.
@@ -14,7 +16,10 @@
  *
  * What the kernel does not have (CONFIG_MEMFD_OPS, KVM) is left out.
  */
+#include <ctype.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -99,7 +104,8 @@ struct memory {
 
 static int new_memfd(size_t size)
 {
-	int fd = need_call(memfd_create("bench", MFD_CLOEXEC), "create a memfd");
+	int fd = need_call(memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+			   "create a memfd");
 
 	need_call(ftruncate(fd, size), "size the memfd");
 	return fd;
@@ -287,9 +293,13 @@ static void close_nvme(void)
 	close_fd(&space.fd);
 }
 
+/* Map files for reading alone: then they can be sealed against writing. */
+static bool read_only;
+
 static int map_file(struct memory *m, size_t offset, __u64 at, size_t size)
 {
-	return space_map(&space, m->fd, offset, IOVA + at, size, DMA_RW);
+	return space_map(&space, m->fd, offset, IOVA + at, size,
+			 read_only ? DMA_R : DMA_RW);
 }
 
 static int map_address(struct memory *m, size_t offset, __u64 at, size_t size)
@@ -319,7 +329,7 @@ static void close_engine(void)
 static int map_engine(struct memory *m, size_t offset, __u64 at, size_t size)
 {
 	return mdma_map(&engine, m->fd, offset, engine.info.iova_start + at, size,
-			MDMA_RW);
+			read_only ? VFIO_MDMA_MAP_FLAG_READ : MDMA_RW);
 }
 
 static __s64 unmap_engine(__u64 at, size_t size)
@@ -336,6 +346,12 @@ static const struct peer peers[] = {
 };
 
 static bool have_ours;
+
+/* Where @p maps at 0 */
+static __u64 peer_iova(const struct peer *p)
+{
+	return p->open == open_engine ? engine.info.iova_start : IOVA;
+}
 
 /* Of those that this kernel has; the first one for NULL. */
 static const struct peer *next_peer(const struct peer *p)
@@ -971,6 +987,544 @@ static void row_held(void)
 	memory_close(&m);
 }
 
+/* ---- Rows 11 to 13: how much a change of the file disturbs others ---- */
+
+/* How long a thread that is ready has to wait for this CPU: the kernel does not preempt. */
+#define WATCH_PERIOD	20000	/* ns */
+
+static struct {
+	pthread_t thread;
+	volatile bool stop;
+	__u64 longest;		/* ns */
+} watch;
+
+static __u64 clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static void *watch_schedule(void *unused)
+{
+	struct timespec t;
+	__u64 at, late;
+
+	while (!watch.stop) {
+		at = clock_ns() + WATCH_PERIOD;
+		t.tv_sec = at / 1000000000;
+		t.tv_nsec = at % 1000000000;
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+		late = clock_ns() - at;
+		if (late > watch.longest)
+			watch.longest = late;
+	}
+	return unused;
+}
+
+/* The thread precedes all others whenever it is ready. */
+static void watch_begin(void)
+{
+	struct sched_param param = { .sched_priority = 50 };
+	pthread_attr_t attr;
+
+	watch.stop = false;
+	watch.longest = 0;
+	pthread_attr_init(&attr);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+	pthread_attr_setschedparam(&attr, &param);
+	need(-pthread_create(&watch.thread, &attr, watch_schedule, NULL),
+	     "start a thread that precedes all others");
+	pthread_attr_destroy(&attr);
+}
+
+/* The longest time without a schedule, in microseconds */
+static double watch_end(void)
+{
+	watch.stop = true;
+	pthread_join(watch.thread, NULL);
+	return watch.longest / 1e3;
+}
+
+/*
+ * Does the thread see that the kernel does not schedule? It unmaps page by page for the
+ * floor in one go, and counts for how long. And how late is the thread if nothing keeps
+ * it waiting?
+ */
+static void check_watch(void)
+{
+	struct memory m = memory_full(FRESH, WINDOW);
+	struct floor_counts c;
+	double known, longest;
+
+	watch_begin();
+	count_loop(5000000);
+	printf("11\tidle\tnone\t4k\tfresh\t-\tus=%.1f\n", watch_end());
+	watch_begin();
+	c = floor_request(&m, "page");
+	longest = watch_end();
+	known = (c.unmap + c.sync) / 1e3;
+	printf("11\tcontrol\tfloor-page\t4k\tfresh\t-\tus=%.1f\tknown=%.1f\n", longest,
+	       known);
+	if (longest < known * .95 || longest > known * 1.05)
+		give_up("the kernel does not schedule for %.0f us, but %.0f us were measured",
+			known, longest);
+	memory_close(&m);
+}
+
+/*
+ * The kernel traces each iommu_map() and iommu_unmap(), with the same clock as ours.
+ * From that follows how long pages are not mapped.
+ */
+#define TRACING		"/sys/kernel/tracing/"
+#define EVENTS		TRACING "events/iommu/"
+
+static void trace_iommu(const char *enable)
+{
+	need(write_file(EVENTS "map/enable", enable), "trace iommu_map()");
+	need(write_file(EVENTS "unmap/enable", enable), "trace iommu_unmap()");
+}
+
+static void trace_begin(void)
+{
+	need(write_file(TRACING "trace_clock", "x86-tsc"), "choose the trace's clock");
+	need(write_file(TRACING "buffer_size_kb", "16384"), "size the trace's buffer");
+	close(need_call(open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC),
+			"clear the trace"));
+	trace_iommu("1");
+}
+
+/* A line of the trace */
+struct trace_line {
+	__u64 time, iova;
+	size_t size;
+	bool unmap;
+};
+
+static bool parse_line(const char *line, struct trace_line *t)
+{
+	const char *map = strstr(line, ": map: IOMMU: iova=");
+	const char *unmap = strstr(line, ": unmap: IOMMU: iova=");
+	const char *name = map ? map : unmap, *time = name, *iova, *size;
+
+	if (!name)
+		return false;
+	while (time > line && isdigit(time[-1]))
+		time--;
+	iova = strstr(name, "iova=");
+	/* the driver may have unmapped more than it was asked to */
+	size = strstr(name, map ? " size=" : "unmapped_size=");
+	if (time == name || !size)
+		give_up("cannot understand the trace: %s", line);
+	t->unmap = unmap;
+	t->time = strtoull(time, NULL, 10);
+	t->iova = strtoull(iova + strlen("iova="), NULL, 16);
+	t->size = strtoull(strchr(size, '=') + 1, NULL, 10);
+	return true;
+}
+
+static void check_no_overrun(void)
+{
+	if (counter(TRACING "per_cpu/cpu0/stats", "overrun"))
+		give_up("the trace's buffer is too small");
+}
+
+/* ---- The changes ---- */
+
+struct change {
+	const char *what;
+	size_t size;		/* of the file */
+	size_t stride;		/* between its pages; with 2 * PAGE each is a run */
+	size_t start, end;	/* of the pages that leave the file, or are unmapped */
+	void (*run)(struct memory *m, const struct change *c);	/* NULL: unmap */
+	bool by_address;	/* can be done with mappings by address */
+	bool seals;		/* nothing may be mapped for writing */
+};
+
+static void run_punch(struct memory *m, const struct change *c)
+{
+	punch_bytes(m, c->start, c->end - c->start);
+}
+
+static void run_truncate(struct memory *m, const struct change *c)
+{
+	need_call(ftruncate(m->fd, c->start), "truncate");
+}
+
+static void run_seal(struct memory *m, const struct change *c)
+{
+	(void)c;
+	need_call(fcntl(m->fd, F_ADD_SEALS, F_SEAL_WRITE), "seal");
+}
+
+static void ignore_signal(int sig)
+{
+	(void)sig;
+}
+
+/* The kernel lets the program know, as if it had accessed the page. */
+static void run_poison(struct memory *m, const struct change *c)
+{
+	signal(SIGBUS, ignore_signal);
+	need_call(madvise(m->mem + c->start, PAGE, MADV_HWPOISON), "poison a page");
+	signal(SIGBUS, SIG_DFL);
+}
+
+#define DENSE		(64 * MIB)
+#define LARGE		(512 * MIB)
+#define SMALL_HOLE	(32 * MIB + 3 * PAGE)	/* inside a huge folio */
+#define FRAGMENTED_RUNS	65536
+#define FRAGMENTED_SIZE	(HUGE + FRAGMENTED_RUNS * 2 * PAGE)
+
+/* Of files with all their pages, and of those that lack every second one */
+static const struct change dense_changes[] = {
+	{ "punch 4 KiB", DENSE, PAGE, SMALL_HOLE, SMALL_HOLE + PAGE, run_punch, true, false },
+	{ "punch 32 MiB", DENSE, PAGE, 16 * MIB + 3 * PAGE, 48 * MIB + 3 * PAGE, run_punch,
+	  true, false },
+	{ "poison 4 KiB", DENSE, PAGE, SMALL_HOLE, SMALL_HOLE + PAGE, run_poison, false,
+	  false },
+	{ "seal", DENSE, PAGE, 0, 0, run_seal, false, true },
+	{ "unmap 512 MiB", LARGE, PAGE, 0, LARGE, NULL, true, false },
+};
+
+static const struct change fragmented_changes[] = {
+	{ "unmap", FRAGMENTED_SIZE, 2 * PAGE, HUGE, FRAGMENTED_SIZE, NULL, true, false },
+	{ "punch", FRAGMENTED_SIZE, 2 * PAGE, HUGE, FRAGMENTED_SIZE, run_punch, true, false },
+	{ "truncate", FRAGMENTED_SIZE, 2 * PAGE, HUGE, FRAGMENTED_SIZE, run_truncate, true, false },
+};
+
+static size_t pages_between(const struct change *c, size_t start, size_t end)
+{
+	return (end - start) / c->stride;
+}
+
+static bool has_neighbours(const struct change *c)
+{
+	return c->end - c->start < c->size;
+}
+
+static bool is_fragmented(const struct change *c)
+{
+	return c->stride != PAGE;
+}
+
+static struct memory memory_for(const struct change *c, enum layout layout)
+{
+	struct memory m;
+	size_t at;
+
+	if (!is_fragmented(c))
+		return memory_full(layout, c->size);
+	m = memory_open(layout, c->size);
+	for (at = 0; at < c->size; at += c->stride)
+		touch(&m, at, at + PAGE);
+	settle_memory();
+	return m;
+}
+
+/* Nothing maps the file for writing any more. */
+static void unmap_memory(struct memory *m)
+{
+	void *room = mmap(m->mem, m->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+			  MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	need_call(room == MAP_FAILED ? -1 : 0, "unmap the memfd");
+}
+
+/*
+ * Ours map a dense file as one window, and a fragmented one as two, since a window is
+ * unmapped as a whole. By address, memory can only be unmapped as it was mapped: pieces
+ * of 2 MiB, as virtio-mem has them; and no page that the file does not have.
+ */
+static void map_for_change(const struct peer *p, struct memory *m, const struct change *c)
+{
+	size_t at, step = is_fragmented(c) ? c->stride : HUGE;
+
+	if (!p->follows) {
+		for (at = 0; at < c->size; at += step)
+			peer_map(p, m, at, at, is_fragmented(c) ? PAGE : HUGE);
+	} else if (is_fragmented(c)) {
+		peer_map(p, m, 0, 0, c->start);
+		peer_map(p, m, c->start, c->start, c->size - c->start);
+	} else {
+		peer_map(p, m, 0, 0, c->size);
+	}
+}
+
+/* Whole pieces, see map_for_change() */
+static size_t pieces_start(const struct change *c)
+{
+	return c->start & ~(HUGE - 1);
+}
+
+static size_t pieces_end(const struct change *c)
+{
+	return (c->end + HUGE - 1) & ~(HUGE - 1);
+}
+
+static void unmap_pieces(const struct peer *p, const struct change *c)
+{
+	size_t start = pieces_start(c), size = pieces_end(c) - start;
+	size_t want = pages_between(c, start, start + size) * PAGE;
+	__s64 ret = p->unmap(start, size);
+
+	if (ret != (__s64)want)
+		give_up("%s has unmapped %lld of %zu bytes", p->consumer, ret, want);
+}
+
+static void map_the_rest(const struct peer *p, struct memory *m, const struct change *c)
+{
+	size_t start = pieces_start(c), end = pieces_end(c);
+
+	if (start < c->start)
+		peer_map(p, m, start, start, c->start - start);
+	if (c->end < end)
+		peer_map(p, m, c->end, c->end, end - c->end);
+}
+
+static void run_change(const struct peer *p, struct memory *m, const struct change *c)
+{
+	if (p && !p->follows)
+		unmap_pieces(p, c);
+	else if (!c->run)
+		peer_unmap(p, c->start, c->end - c->start);
+	if (c->run)
+		c->run(m, c);
+	if (p && !p->follows)
+		map_the_rest(p, m, c);
+}
+
+static bool is_leaving(const struct change *c, size_t at)
+{
+	return at >= c->start && at < c->end;
+}
+
+/*
+ * Read the trace: *@since is when each page was unmapped, or 0 if it is mapped. Returns
+ * the longest time that a page which stays in the file was not mapped.
+ */
+static __u64 read_trace(const struct change *c, __u64 iova, __u64 *since)
+{
+	FILE *trace = fopen(TRACING "trace", "re");
+	struct trace_line t;
+	__u64 longest = 0;
+	char line[512];
+	size_t at, end;
+
+	need_call(trace ? 0 : -1, "read the trace");
+	while (fgets(line, sizeof(line), trace)) {
+		if (!parse_line(line, &t) || t.iova < iova || t.iova >= iova + c->size)
+			continue;
+		at = t.iova - iova;
+		end = at + t.size;
+		for (; at < end && at < c->size; at += PAGE) {
+			if (t.unmap) {
+				since[at / PAGE] = since[at / PAGE] ?: t.time;
+				continue;
+			}
+			if (since[at / PAGE] && !is_leaving(c, at) &&
+			    t.time - since[at / PAGE] > longest)
+				longest = t.time - since[at / PAGE];
+			since[at / PAGE] = 0;
+		}
+	}
+	fclose(trace);
+	return longest;
+}
+
+/*
+ * The longest time, in microseconds, that a page which stays in the file was not mapped.
+ * *@lost: how many are not mapped at the @end. All pages that leave have to be unmapped,
+ * or the trace does not show everything.
+ */
+static double longest_unmapped(const struct change *c, __u64 iova, __u64 end, size_t *lost)
+{
+	__u64 *since = calloc(c->size / PAGE, sizeof(*since)), longest;
+	size_t at;
+
+	need_call(since ? 0 : -1, "allocate");
+	longest = read_trace(c, iova, since);
+	*lost = 0;
+	for (at = 0; at < c->size; at += c->stride) {
+		if (is_leaving(c, at)) {
+			if (!since[at / PAGE])
+				give_up("the trace lacks that page %zu was unmapped", at / PAGE);
+		} else if (since[at / PAGE]) {
+			++*lost;
+			if (end - since[at / PAGE] > longest)
+				longest = end - since[at / PAGE];
+		}
+	}
+	free(since);
+	return longest / 1e3;
+}
+
+static void result_us(int row, const struct change *c, const char *consumer,
+		      enum layout layout, double us, size_t lost)
+{
+	printf("%d\t%s\t%s\t%s\t%s\t-\tus=%.1f", row, c->what, consumer,
+	       layouts[layout].folio, layouts[layout].layout, us);
+	if (is_fragmented(c))
+		printf("\truns=%zu", pages_between(c, c->start, c->end));
+	if (row == 12)
+		printf("\tlost=%zu", lost);
+	printf("\n");
+}
+
+static void measure_change(int row, const struct peer *p, struct memory *m,
+			   const struct change *c)
+{
+	const char *consumer = p ? p->consumer : "none";
+	size_t lost = 0;
+	double us = 0;
+	__u64 start;
+
+	if (row == 11)
+		watch_begin();
+	if (row == 12)
+		trace_begin();
+	start = now();
+	run_change(p, m, c);
+	if (row == 13)
+		result(13, c->what, consumer, m->layout,
+		       (double)(now() - start) / pages_between(c, c->start, c->end),
+		       "\truns=%zu", pages_between(c, c->start, c->end));
+	if (row == 11)
+		us = watch_end();
+	if (row == 12) {
+		trace_iommu("0");
+		check_no_overrun();
+		us = longest_unmapped(c, peer_iova(p), now(), &lost);
+	}
+	if (row != 13)
+		result_us(row, c, consumer, m->layout, us, lost);
+}
+
+/* @p is NULL for a file that nobody has mapped. */
+static void change_file(int row, const struct peer *p, const struct change *c,
+			enum layout layout)
+{
+	struct memory m;
+
+	if (p && !p->follows && !c->by_address)
+		return;
+	/* a file that is not mapped */
+	if (!p && (!c->run || row == 12))
+		return;
+	if (row == 12 && !has_neighbours(c))
+		return;
+	m = memory_for(c, layout);
+	if (c->seals)
+		unmap_memory(&m);
+	read_only = c->seals;
+	if (p) {
+		peer_open(p);
+		map_for_change(p, &m, c);
+	}
+	measure_change(row, p, &m, c);
+	if (p)
+		p->close();
+	read_only = false;
+	memory_close(&m);
+}
+
+static void change_files(int row, const struct change *c, enum layout layout)
+{
+	const struct peer *p;
+
+	change_file(row, NULL, c, layout);
+	for (p = next_peer(NULL); p; p = next_peer(p))
+		change_file(row, p, c, layout);
+}
+
+static void change_fragmented(int row)
+{
+	size_t i;
+
+	need(write_file("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
+			"1000000"), "allow for more mappings by address");
+	for (i = 0; i < ARRAY_SIZE(fragmented_changes); i++)
+		change_files(row, &fragmented_changes[i], FRESH);
+}
+
+static void change_all(int row)
+{
+	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(these); i++)
+		for (j = 0; j < ARRAY_SIZE(dense_changes); j++)
+			change_files(row, &dense_changes[j], these[i]);
+	change_fragmented(row);
+}
+
+static void row_schedule(void)
+{
+	check_watch();
+	change_all(11);
+}
+
+static void row_neighbours(void)
+{
+	change_all(12);
+}
+
+/* A hole of one page in each huge folio, with any number of mirrors */
+static void punch_pages(const struct peer *p, int mirrors, bool ptes)
+{
+	struct memory m = memory_full(HUGE_FOLIOS, PUNCH_FILE);
+	__u64 start, sum = 0;
+	size_t at, hole;
+	int i;
+
+	if (!ptes)
+		forget_pages(&m);
+	if (p)
+		peer_open(p);
+	for (i = 0; i < mirrors; i++)
+		for (at = 0; at < m.size; at += p->follows ? m.size : HUGE)
+			peer_map(p, &m, at, i * m.size + at, p->follows ? m.size : HUGE);
+
+	for (at = 0; at < m.size; at += HUGE) {
+		hole = at + 3 * PAGE;
+		start = now();
+		for (i = 0; p && !p->follows && i < mirrors; i++)
+			peer_unmap(p, i * m.size + at, HUGE);
+		punch_bytes(&m, hole, PAGE);
+		for (i = 0; p && !p->follows && i < mirrors; i++) {
+			peer_map(p, &m, at, i * m.size + at, hole - at);
+			peer_map(p, &m, hole + PAGE, i * m.size + hole + PAGE,
+				 at + HUGE - hole - PAGE);
+		}
+		sum += now() - start;
+	}
+	result(13, "punch 4 KiB", p ? p->consumer : "none", HUGE_FOLIOS,
+	       per_page(sum, m.size / HUGE * PAGE), "\tptes=%d\tmirrors=%d", ptes, mirrors);
+	if (p)
+		p->close();
+	memory_close(&m);
+}
+
+static void row_holes(void)
+{
+	static const int mirrors[] = { 1, 16 };
+	const struct peer *p;
+	size_t i;
+
+	punch_pages(NULL, 0, false);
+	punch_pages(NULL, 0, true);
+	for (i = 0; i < ARRAY_SIZE(mirrors); i++) {
+		for (p = next_peer(NULL); p; p = next_peer(p)) {
+			if (p->follows)
+				punch_pages(p, mirrors[i], false);
+			punch_pages(p, mirrors[i], true);
+		}
+	}
+	change_fragmented(13);
+}
+
 /* ---- ---- */
 
 /* In the order in which they run; see row_alone(). */
@@ -986,6 +1540,9 @@ static const struct row {
 	{ 7, 7, row_sizes },
 	{ 9, 9, row_guest },
 	{ 10, 10, row_held },
+	{ 11, 11, row_schedule },
+	{ 12, 12, row_neighbours },
+	{ 13, 13, row_holes },
 };
 
 static bool wanted(const struct row *row, int argc, char **argv)

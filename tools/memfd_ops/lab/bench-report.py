@@ -99,7 +99,18 @@ class Results:
             return self.least(column, config="off", **same)
         if r["row"] == 9:
             return self.least(FRESH, interface="guest_memfd", **same)
+        if r["row"] == 13 and r["what"] == "unmap":
+            return self.by_address(column, **same)
+        if r["row"] == 13:
+            keys = {"ptes": r["ptes"]} if "ptes" in r else {}
+            return self.least(column, interface="none", **keys, **same)
         return None
+
+    def by_address(self, column, **keys):
+        """The cheapest of the mappings by address."""
+        values = [self.least(column, interface=f"{way}-pin", **keys)
+                  for way in ("type1", "iommufd")]
+        return min((value for value in values if value), default=None)
 
 
 BASES = """\
@@ -111,7 +122,9 @@ Instructions per 4 KiB page, and the ratio to, in rows
   7     64 MiB
   8     a kernel without CONFIG_MEMFD_OPS
   9     guest_memfd
+  13    the same with an unmapped file; unmap: the cheapest mapping by address
 Row 10: bytes of kernel memory, beyond the IOMMU's page tables.
+Rows 11 and 12: microseconds.
 """
 
 
@@ -123,13 +136,19 @@ def label(r):
         text += f", {r['consumers']} {r['windows']}"
     if "mib" in r:
         text += f", {r['mib']} MiB"
+    if r.get("mirrors"):
+        text += f", {r['mirrors']}x"
+    if "runs" in r:
+        text += f", {r['runs']} runs"
     return text
 
 
 def cells(results, r):
     if r is None:
         return " " * 18
-    value = r["bytes"] if r["insns_per_page"] is None else r["insns_per_page"]
+    value = r["insns_per_page"]
+    if value is None:
+        value = r["bytes"] if "bytes" in r else r["us"]
     base = results.base(r)
     ratio = value / base if base else 0
     digits = 1 if abs(value) >= 10 else 2
@@ -271,12 +290,25 @@ def limits_held(limits):
                  limits.values(FRESH, "bytes", row=10, what="held per mapping"))
 
 
+def limits_disturb(limits):
+    results = limits.results
+    for row, what, limit in ((11, "without a schedule", 10000),
+                             (12, "not mapped, neighbours", 0)):
+        for column in (FRESH, HUGE):
+            limits.check(row, "must", f"us {what}, {NAMES[column]}", limit,
+                         limits.values(column, "us", row=row))
+    for what in ("unmap", "punch", "truncate"):
+        peer = results.by_address(FRESH, row=13, what=what)
+        limits.check(13, "must", f"{what}, 65536 runs / by address", 2,
+                     limits.ratios(FRESH, peer, row=13, what=what))
+
+
 def check_limits(results):
     limits = Limits(results)
     print(f"{'row':<4}{'':<6}{'limit, for the worst of ours':<52}{'at most':>8}"
           f"{'have':>9}\n")
     for check in (limits_map, limits_files, limits_sizes, limits_alone, limits_guest,
-                  limits_held):
+                  limits_held, limits_disturb):
         check(limits)
     print()
     return limits.missed
@@ -323,7 +355,7 @@ def main(directory, *boots):
 def numbers(path):
     """The measured numbers, by the keys that identify them."""
     keys = ("row", "what", "interface", "way", "folio", "layout", "config", "iommu",
-            "ptes", "consumers", "windows", "mib")
+            "ptes", "consumers", "windows", "mib", "mirrors")
     with open(path, encoding="ascii") as file:
         return {tuple(r.get(key) for key in keys): r["insns_per_page"]
                 for r in json.load(file) if r["insns_per_page"]}
