@@ -186,7 +186,7 @@ struct memfd_falloc_notifier_ops {
  *	Ends what get_lock_pfn() began. Marks the folio dirty, since a device
  *	or a guest writes without a fault that would mark it.
  * @prepare_folios:
- *	Does what may take long before get_folios() can return the folios in
+ *	Does the slow part before get_folios() can return the folios in
  *	[@start, @end). Waits for their locks. With %MEMFD_PFN_FILL, initialises
  *	folios that were only fallocated, and reads back those in swap; before
  *	that, for a consumer that pins, migrates them out of memory that must

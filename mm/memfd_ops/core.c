@@ -300,8 +300,10 @@ static void memfd_init_consumer(struct memfd_falloc_notifier *mn,
 	mn->ops = ops;
 	mn->pfn_ops = &memfd_filemap_pfn_ops;
 	mn->consumers = cs;
-	mn->window.start = mn->pinning.start = start;
-	mn->window.last = mn->pinning.last = end - 1;
+	mn->window.start = start;
+	mn->window.last = end - 1;
+	mn->pinning.start = start;
+	mn->pinning.last = end - 1;
 	mn->migrate_tries = 0;
 	mn->nr_active = 0;
 	mn->unregistering = false;
@@ -781,8 +783,10 @@ static void memfd_invalidate_pages(struct memfd_invalidation *inv,
 				   pgoff_t start, pgoff_t end,
 				   enum memfd_invalidate_reason reason)
 {
-	inv->exact_start = inv->touched_start = start;
-	inv->exact_end = inv->touched_end = end;
+	inv->exact_start = start;
+	inv->exact_end = end;
+	inv->touched_start = start;
+	inv->touched_end = end;
 	memfd_invalidate(inv, cs, reason);
 }
 
@@ -826,8 +830,9 @@ static void memfd_end_consumer(struct memfd_invalidation *inv,
 }
 
 /*
- * While consumers map again what has stayed, the invalidation keeps folios from
- * being replaced: a mirror that has not got that far has no reference yet.
+ * While consumers map again the pages that have stayed, the invalidation keeps
+ * folios from being replaced: a mirror that has not got that far has no reference
+ * yet.
  */
 void __memfd_invalidate_end(struct memfd_invalidation *inv)
 {

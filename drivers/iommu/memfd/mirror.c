@@ -271,8 +271,8 @@ static pgoff_t take_from_run(struct iommu_memfd *im,
 /*
  * Lock the mirror to revoke something: while it has all its references, and with
  * the node that a split of a run may need. Folios are split one after the other
- * without end while somebody punches holes; so those that are to come wait for the
- * one who waits here.
+ * without end while somebody punches holes; so splits that are to come wait for the
+ * caller.
  */
 static void lock_to_revoke(struct iommu_memfd *im)
 {
@@ -418,7 +418,7 @@ static int map_part(struct iommu_memfd *im, struct folio *folio, pgoff_t start,
 	return 0;
 }
 
-/* Map what is not mapped yet of a folio that is mapped in part */
+/* Map the rest of a folio that is mapped in part */
 static int map_gaps(struct iommu_memfd *im, struct folio *folio, gfp_t gfp)
 {
 	pgoff_t start = folio_start(im, folio), end = folio_end(im, folio);

@@ -44,6 +44,12 @@ static void i1_revoked_before_pages_leave(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 1));
 }
 
+/* Does page 2 come from memory that has to stay movable? */
+static bool may_be_movable(struct file *file)
+{
+	return memfd_gfp(file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE;
+}
+
 /* A folio is replaced: consumers without references lose it, others keep it in place */
 static void i1_replaced_folios(struct kunit *test)
 {
@@ -54,9 +60,9 @@ static void i1_replaced_folios(struct kunit *test)
 
 	memfd_test_add_with(ctx, 0, 0, 4, &memfd_test_bare_ops);
 	/* no consumer pins */
-	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
+	KUNIT_EXPECT_TRUE(test, may_be_movable(ctx->file));
 	memfd_test_add(ctx, 1, 2, 4);
-	KUNIT_EXPECT_FALSE(test, !!(memfd_gfp(ctx->file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
+	KUNIT_EXPECT_FALSE(test, may_be_movable(ctx->file));
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 1));
 	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 2));
 	memfd_test_forget(ctx);
@@ -96,7 +102,7 @@ static void i1_replaced_folios(struct kunit *test)
 	folio_put(folio);
 
 	memfd_test_remove(ctx, 1);
-	KUNIT_EXPECT_TRUE(test, !!(memfd_gfp(ctx->file->f_mapping, 2, 1, GFP_HIGHUSER_MOVABLE) & __GFP_MOVABLE));
+	KUNIT_EXPECT_TRUE(test, may_be_movable(ctx->file));
 }
 
 static void i6_windows_are_independent(struct kunit *test)
