@@ -23,8 +23,9 @@
 
 #include "internal.h"
 
-/* How often to wait for a jiffy before pages are migrated that could not be */
-#define MIGRATE_TRIES	10
+/* How often to wait for a jiffy for pages that could not be migrated: at a time, in all */
+#define MIGRATE_TRIES		10
+#define MIGRATE_TRIES_IN_ALL	100
 
 /*
  * May the consumer map the whole folio? An invalidation that is under way may
@@ -225,8 +226,10 @@ static bool migrate_folios(struct memfd_consumers *cs, pgoff_t start, pgoff_t en
 static void migrate_out_of_movable(struct memfd_falloc_notifier *mn,
 				   pgoff_t start, pgoff_t end)
 {
-	while (migrate_folios(mn->consumers, start, end) &&
-	       mn->migrate_tries < MIGRATE_TRIES) {
+	unsigned int tries = min(MIGRATE_TRIES,
+				 MIGRATE_TRIES_IN_ALL - mn->migrate_tries);
+
+	for (; migrate_folios(mn->consumers, start, end) && tries; tries--) {
 		mn->migrate_tries++;
 		schedule_timeout_killable(1);
 	}
