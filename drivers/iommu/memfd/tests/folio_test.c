@@ -132,10 +132,11 @@ static void i10_failing_split_takes_nothing(struct kunit *test)
 	iommu_memfd_unmap(im);
 }
 
-/* A domain that cannot cut gets entries of one page */
+/* A domain that cannot cut gets entries of one page, and so does a caller who asks */
 static void maps_small_entries(struct kunit *test)
 {
 	struct test_env *env = test->priv;
+	struct iommu_memfd_range range;
 	struct iommu_memfd *im;
 
 	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
@@ -150,6 +151,17 @@ static void maps_small_entries(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 511UL, memfd_test_blocks(env->file));
 	soft_expect_mirrored(test, env->file, IOVA, 0, 512);
 	iommu_memfd_unmap(im);
+
+	env->sd.no_cut = false;
+	env->sd.maps = 0;
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_punch(env->file, 0, 512));
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_init(&range, IOVA, SZ_2M, env->file,
+							0, IOMMU_READ));
+	range.small_entries = true;
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+	KUNIT_EXPECT_EQ(test, 2, env->sd.maps);
+	iommu_memfd_range_destroy(&range);
 }
 
 /* With the last page of a block goes its page table */
