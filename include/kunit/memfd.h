@@ -81,6 +81,16 @@ static inline void memfd_test_invalidate(struct memfd_invalidation *inv,
 			       MEMFD_INVALIDATE_PUNCH);
 }
 
+/* The same, but it also touches the page at @end: some of the pages may stay */
+static inline void memfd_test_invalidate_partly(struct memfd_invalidation *inv,
+						struct file *file,
+						pgoff_t start, pgoff_t end)
+{
+	memfd_invalidate_begin(inv, file->f_mapping, (loff_t)start << PAGE_SHIFT,
+			       (loff_t)end << PAGE_SHIFT,
+			       MEMFD_INVALIDATE_PUNCH);
+}
+
 static inline bool memfd_test_present(struct file *file, pgoff_t index)
 {
 	return xa_load(&file->f_mapping->i_pages, index);

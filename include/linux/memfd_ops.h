@@ -87,8 +87,8 @@ struct memfd_read {
  *	same range, unless the consumer unregisters in between. One that pins
  *	has to look for pages that have stayed after all, and for folios that
  *	the operation has read back from swap; its range includes pages that
- *	were cleared in part, and have stayed mapped, and there is no call for
- *	a folio that another consumer has refused. Optional.
+ *	were cleared in part, and have stayed mapped. There is no call where
+ *	nothing can have stayed. Optional.
  * @fallocate:
  *	fallocate(2) is about to fill the range; no page has been added yet. An
  *	error refuses it, and fallocate(2) returns that error without changing

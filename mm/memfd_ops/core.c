@@ -809,6 +809,16 @@ void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 	memfd_invalidate(inv, memfd_consumers(mapping), reason);
 }
 
+/*
+ * Have all pages of the range left the file? A page stays if its folio reaches across
+ * an edge, and cannot be split; of an undone folio none stays.
+ */
+static bool memfd_all_gone(const struct memfd_invalidation *inv)
+{
+	return inv->reason == MEMFD_INVALIDATE_UNDO ||
+	       (inv->start == inv->exact_start && inv->end == inv->exact_end);
+}
+
 static void memfd_end_consumer(struct memfd_invalidation *inv,
 			       struct memfd_falloc_notifier *mn)
 {
@@ -816,8 +826,7 @@ static void memfd_end_consumer(struct memfd_invalidation *inv,
 
 	if (!mn->ops->invalidate_end || !memfd_applies_to(inv, mn))
 		return;
-	/* of a folio that was undone nothing has stayed */
-	if (consumer_pins(mn) && inv->reason == MEMFD_INVALIDATE_UNDO)
+	if (consumer_pins(mn) && memfd_all_gone(inv))
 		return;
 	if (consumer_pins(mn))
 		memfd_clip(mn, inv->touched_start, inv->touched_end, &s, &e);

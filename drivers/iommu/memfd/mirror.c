@@ -358,21 +358,6 @@ static bool is_large_entry(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
 	       IS_ALIGNED(index_to_iova(im, start), PMD_SIZE);
 }
 
-/* A folio that is no large entry, and has more pages than one call may cover */
-static noinline int map_in_batches(struct iommu_memfd *im, pgoff_t start,
-				   pgoff_t end, unsigned long pfn, gfp_t gfp)
-{
-	int error = 0;
-	pgoff_t nr;
-
-	for (; start < end && !error; start += nr, pfn += nr) {
-		nr = min(end - start, im->max_batch);
-		error = iommu_map(im->imd->domain, index_to_iova(im, start),
-				  PFN_PHYS(pfn), nr << PAGE_SHIFT, im->prot, gfp);
-	}
-	return error;
-}
-
 /* Inline, as it is called for every iommu_map() */
 static __always_inline int map_pages(struct iommu_memfd *im, pgoff_t start,
 				     pgoff_t end, unsigned long pfn, gfp_t gfp)
@@ -383,16 +368,34 @@ static __always_inline int map_pages(struct iommu_memfd *im, pgoff_t start,
 	error = iommu_memfd_charge(&im->account, end - start);
 	if (error)
 		return error;
-	if (end - start <= im->max_batch || is_large_entry(im, start, end, pfn))
-		error = iommu_map(im->imd->domain, index_to_iova(im, start),
-				  PFN_PHYS(pfn), size, im->prot, gfp);
-	else
-		error = map_in_batches(im, start, end, pfn, gfp);
+	error = iommu_map(im->imd->domain, index_to_iova(im, start),
+			  PFN_PHYS(pfn), size, im->prot, gfp);
 	if (unlikely(error)) {
 		undo_map(im, index_to_iova(im, start), size);
 		iommu_memfd_uncharge(&im->account, end - start);
 	}
 	return error;
+}
+
+/* Map pages of one folio, by a large entry or in batches */
+static int map_folio_pages(struct iommu_memfd *im, pgoff_t start, pgoff_t end,
+			   unsigned long pfn, gfp_t gfp)
+{
+	pgoff_t s, e;
+	int error;
+
+	if (is_large_entry(im, start, end, pfn))
+		return map_pages(im, start, end, pfn, gfp);
+	for (s = start; s < end; s = e) {
+		e = s + min(end - s, im->max_batch);
+		error = map_pages(im, s, e, pfn + s - start, gfp);
+		if (!error)
+			continue;
+		undo_map(im, index_to_iova(im, start), (s - start) << PAGE_SHIFT);
+		iommu_memfd_uncharge(&im->account, s - start);
+		return error;
+	}
+	return 0;
 }
 
 /* Map a part of a folio that is not mapped yet, of which the caller has a reference */
@@ -405,8 +408,8 @@ static int map_part(struct iommu_memfd *im, struct folio *folio, pgoff_t start,
 	run = run_to_extend(im, start, gfp);
 	if (!run)
 		return -ENOMEM;
-	error = map_pages(im, start, end,
-			  folio_pfn(folio) + start - folio->index, gfp);
+	error = map_folio_pages(im, start, end,
+				folio_pfn(folio) + start - folio->index, gfp);
 	if (error) {
 		if (run->start == start)
 			put_run(im, run);
@@ -470,7 +473,7 @@ static bool find_room(struct iommu_memfd *im, struct map_batch *b)
 }
 
 /*
- * Map with one call the first folio of a batch, and those that follow it without
+ * Map with one call the first, small folio of a batch, and those that follow without
  * a gap both in the file and in memory, as far as @max_batch allows.
  */
 static int map_contiguous(struct iommu_memfd *im, struct map_batch *b)
@@ -489,14 +492,26 @@ static int map_contiguous(struct iommu_memfd *im, struct map_batch *b)
 			break;
 		end = folio_next_index(*next);
 	}
-	end = min(end, memfd_window_end(&im->mn));
 	error = map_pages(im, b->start, end, pfn, b->gfp);
 	if (error)
 		return error;
-	/* a large one is alone in its batch */
-	if (folio_test_large(b->folios[0]))
-		folio_ref_add(b->folios[0], end - b->start - 1);
 	b->folios = next;
+	b->start = end;
+	return 0;
+}
+
+/* Map a large folio, which is alone in its batch */
+static int map_large(struct iommu_memfd *im, struct map_batch *b)
+{
+	struct folio *folio = b->folios[0];
+	pgoff_t end = folio_end(im, folio);
+	int error;
+
+	error = map_folio_pages(im, b->start, end, b->pfn, b->gfp);
+	if (error)
+		return error;
+	folio_ref_add(folio, end - b->start - 1);
+	b->folios++;
 	b->start = end;
 	return 0;
 }
@@ -517,7 +532,8 @@ static int map_run(struct iommu_memfd *im, struct map_batch *batch)
 		return -ENOMEM;
 
 	do {
-		error = map_contiguous(im, &b);
+		error = folio_test_large(b.folios[0]) ? map_large(im, &b) :
+							map_contiguous(im, &b);
 	} while (!error && b.folios < b.folios_end &&
 		 b.folios[0]->index == b.start && b.start < b.limit);
 

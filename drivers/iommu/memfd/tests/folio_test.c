@@ -132,7 +132,7 @@ static void i10_failing_split_takes_nothing(struct kunit *test)
 	iommu_memfd_unmap(im);
 }
 
-/* A domain that cannot cut gets entries of one page, and so does a caller who asks */
+/* Entries of one page: for a domain that cannot cut, and on request */
 static void maps_small_entries(struct kunit *test)
 {
 	struct test_env *env = test->priv;

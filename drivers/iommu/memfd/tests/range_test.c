@@ -143,7 +143,7 @@ static void i8_returns_within_the_limit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&other, &env->other.domain));
 
 	/* the pages stay after all, but there is room for all but one */
-	memfd_test_invalidate(&inv, env->file, 0, 64);
+	memfd_test_invalidate_partly(&inv, env->file, 0, 64);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&env->sd.table));
 	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
 	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&other, &env->other.domain));
@@ -161,7 +161,7 @@ static void i8_returns_within_the_limit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, missing);
 	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
 
-	memfd_test_invalidate(&inv, env->file, 0, 64);
+	memfd_test_invalidate_partly(&inv, env->file, 0, 64);
 	iommu_memfd_range_destroy(&range);
 	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
 	memfd_invalidate_end(&inv);

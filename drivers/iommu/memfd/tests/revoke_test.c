@@ -189,11 +189,11 @@ static void i10_revokes_no_more(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 64));
 	im = soft_mirror(test, IOVA, 0, 64);
-	memfd_test_invalidate(&a, env->file, 10, 20);
+	memfd_test_invalidate_partly(&a, env->file, 10, 20);
 	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + 10 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 9 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 20 * PAGE_SIZE));
-	memfd_test_invalidate(&b, env->file, 30, 32);
+	memfd_test_invalidate_partly(&b, env->file, 30, 32);
 	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + 30 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 29 * PAGE_SIZE));
 	KUNIT_EXPECT_NE(test, 0, soft_reach(test, IOVA + 32 * PAGE_SIZE));

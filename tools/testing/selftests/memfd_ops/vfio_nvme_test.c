@@ -203,11 +203,15 @@ TEST_F_TIMEOUT(nvme, next_to_holes, 240)
 	EXPECT_EQ(0, puncher.error);
 	EXPECT_EQ(0, traffic.bad_status);
 	EXPECT_EQ(0, traffic.bad_data);
-	/* each of the holes was made of freed pages, rather than of zeroed ones */
-	EXPECT_EQ(PAGES - HOLES * variant->pages, allocated(env->fd));
+	/*
+	 * Pages were freed, rather than zeroed: all of them where this program did not
+	 * touch the folio at that moment, and so kept it from being split.
+	 */
+	EXPECT_GT(PAGES, allocated(env->fd));
+	EXPECT_LE(PAGES - HOLES * variant->pages, allocated(env->fd));
 	mapped = vdev_reaches(&env->nvme, iova(0), PAGES, NULL);
 	if (mapped != -ENOENT)
-		EXPECT_EQ(PAGES - HOLES * variant->pages, mapped);
+		EXPECT_EQ(allocated(env->fd), mapped);
 	EXPECT_EQ(faults, mdma_iommu_faults());
 }
 
