@@ -13,7 +13,8 @@ shift 2
 
 if [ "$part" = plain ]; then
 	for results in /sys/kernel/debug/kunit/memfd_ops*/results \
-		       /sys/kernel/debug/kunit/iommu_memfd*/results; do
+		       /sys/kernel/debug/kunit/iommu_memfd*/results \
+		       /sys/kernel/debug/kunit/iommu_cut/results; do
 		suite=$(basename "$(dirname "$results")")
 		echo "lab: begin kunit $suite"
 		cat "$results"
