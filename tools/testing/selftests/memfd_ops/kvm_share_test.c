@@ -438,10 +438,11 @@ TEST_F_TIMEOUT(share, device_cannot_have_it, 180)
 	ASSERT_EQ(0, fail_only_in("mirror_populate"));
 	EXPECT_EQ(0, fail_fault(_metadata, g, false));
 	/* what there is no memory for as a huge page is there as a small one */
-	if (variant->huge)
+	if (variant->huge) {
 		EXPECT_EQ(0, fail_fault(_metadata, g, true));
-	else
+	} else {
 		EXPECT_LT(0, fail_fault(_metadata, g, true));
+	}
 }
 
 /*
