@@ -210,8 +210,9 @@ TEST_F_TIMEOUT(nvme, next_to_holes, 240)
 	EXPECT_GT(PAGES, allocated(env->fd));
 	EXPECT_LE(PAGES - HOLES * variant->pages, allocated(env->fd));
 	mapped = vdev_reaches(&env->nvme, iova(0), PAGES, NULL);
-	if (mapped != -ENOENT)
+	if (mapped != -ENOENT) {
 		EXPECT_EQ(allocated(env->fd), mapped);
+	}
 	EXPECT_EQ(faults, mdma_iommu_faults());
 }
 
