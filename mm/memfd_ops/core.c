@@ -872,11 +872,28 @@ void __memfd_invalidate_end(struct memfd_invalidation *inv)
  * Consumers that registered after the invalidation began have mapped nothing in
  * its range.
  */
+static void memfd_pin_for_split(struct memfd_invalidation *inv, bool pin)
+{
+	struct memfd_falloc_notifier *mn;
+	pgoff_t s, e;
+
+	lock_map_acquire_read(&memfd_callback_map);
+	for_each_consumer(inv->consumers, mn, inv->split_start, inv->split_end,
+			  inv->start_gen) {
+		if (!consumer_pins(mn))
+			continue;
+		memfd_clip(mn, inv->split_start, inv->split_end, &s, &e);
+		if (pin)
+			mn->ops->repin(mn, s, e);
+		else
+			mn->ops->unpin(mn, s, e);
+	}
+	lock_map_release(&memfd_callback_map);
+}
+
 void __memfd_split_begin(struct memfd_invalidation *inv, struct folio *folio)
 {
 	struct memfd_consumers *cs = inv->consumers;
-	struct memfd_falloc_notifier *mn;
-	pgoff_t s, e;
 
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
 	inv->split_start = folio->index;
@@ -889,34 +906,13 @@ void __memfd_split_begin(struct memfd_invalidation *inv, struct folio *folio)
 	}
 
 	folio_mark_dirty(folio);
-	lock_map_acquire_read(&memfd_callback_map);
-	for_each_consumer(cs, mn, inv->split_start, inv->split_end,
-			  inv->start_gen) {
-		if (!consumer_pins(mn))
-			continue;
-		memfd_clip(mn, inv->split_start, inv->split_end, &s, &e);
-		mn->ops->unpin(mn, s, e);
-	}
-	lock_map_release(&memfd_callback_map);
+	memfd_pin_for_split(inv, false);
 }
 
 void __memfd_split_end(struct memfd_invalidation *inv)
 {
-	struct memfd_consumers *cs = inv->consumers;
-	struct memfd_falloc_notifier *mn;
-	pgoff_t s, e;
-
-	if (inv->split_start == inv->split_end)
-		return;
-	lock_map_acquire_read(&memfd_callback_map);
-	for_each_consumer(cs, mn, inv->split_start, inv->split_end,
-			  inv->start_gen) {
-		if (!consumer_pins(mn))
-			continue;
-		memfd_clip(mn, inv->split_start, inv->split_end, &s, &e);
-		mn->ops->repin(mn, s, e);
-	}
-	lock_map_release(&memfd_callback_map);
+	if (inv->split_start < inv->split_end)
+		memfd_pin_for_split(inv, true);
 }
 
 /*

@@ -51,7 +51,6 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 					  struct iommu_memfd_event *event,
 					  bool charge);
 void iommu_memfd_set_filler(struct iommu_memfd *im, struct task_struct *task);
-int iommu_memfd_prepare(struct iommu_memfd *im);
 int iommu_memfd_fill(struct iommu_memfd *im, pgoff_t *nr_lacking);
 void iommu_memfd_move_charge(struct iommu_memfd *from, struct iommu_memfd *to);
 

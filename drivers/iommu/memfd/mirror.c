@@ -1204,24 +1204,8 @@ void iommu_memfd_set_filler(struct iommu_memfd *im, struct task_struct *task)
 }
 
 /**
- * iommu_memfd_prepare - initialise the pages of a mirror's window, read back others
- * @im: the mirror
- *
- * Context: as iommu_memfd_map().
- * Return: 0, or an error of &memfd_pfn_ops.prepare_folios.
- */
-int iommu_memfd_prepare(struct iommu_memfd *im)
-{
-	struct memfd_falloc_notifier *mn = &im->mn;
-
-	return mn->pfn_ops->prepare_folios(mn, memfd_window_start(mn),
-					   memfd_window_end(mn), MEMFD_PFN_FILL);
-}
-
-/**
  * iommu_memfd_fill - try again to map what a mirror lacks
- * @im: the mirror, for which the current thread called iommu_memfd_set_filler() and
- *	then iommu_memfd_prepare()
+ * @im: the mirror, for which the current thread called iommu_memfd_set_filler()
  * @nr_lacking: set to the number of pages that the file has and the mirror still lacks
  *
  * Context: as iommu_memfd_map().

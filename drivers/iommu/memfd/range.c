@@ -231,17 +231,11 @@ static int fill_mirrors(struct iommu_memfd_range *range, pgoff_t *max_lacking)
  */
 int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing)
 {
-	struct range_mirror *first;
 	pgoff_t nr = 0;
-	int error = 0;
+	int error;
 
-	first = list_first_entry_or_null(&range->mirrors, struct range_mirror, list);
 	set_filler(range, current);
-	/* all have the same window */
-	if (first)
-		error = iommu_memfd_prepare(first->im);
-	if (!error)
-		error = fill_mirrors(range, &nr);
+	error = fill_mirrors(range, &nr);
 	set_filler(range, NULL);
 	if (!error)
 		*missing = (u64)nr << PAGE_SHIFT;

@@ -26,7 +26,6 @@ struct tiny {
 	unsigned int dropped;
 	/* what the consumer has mapped */
 	DECLARE_BITMAP(mapped, PAGES);
-	bool unpinned;
 	bool refuse;
 };
 
@@ -142,7 +141,6 @@ static int mapper_populate(struct memfd_falloc_notifier *mn, struct folio *folio
 /* Its folios have one page: nobody splits them */
 static void mapper_unpin(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
 {
-	tiny_mapper(mn)->unpinned = true;
 }
 
 static unsigned long mapper_nr_pinned(struct memfd_falloc_notifier *mn,
