@@ -28,9 +28,12 @@
  * page as well. get_lock_pfn() returns the order that this allows; and the fault holds a
  * reference until it has mapped the folio, which keeps it from being split.
  *
- * Locks, outermost first: slots_lock, i_rwsem, the mapping's invalidate_lock,
- * folio lock, mmu_lock. The callbacks take only the last, and do not wait for
- * kvm->srcu: a memslot can be deleted while a vCPU waits for one of its pages.
+ * Locks, outermost first: i_rwsem, the mapping's invalidate_lock, folio lock,
+ * mmu_lock. The callbacks take only the last. They read memslots under kvm->srcu,
+ * and do not wait for it: a memslot can be deleted while a vCPU waits for one of
+ * its pages. A memslot registers before slots_lock is taken, since another process
+ * can hold i_rwsem for as long as it likes; it unregisters under slots_lock, which
+ * waits for callbacks alone.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -46,16 +49,15 @@
  * struct kvm_memfd - a memslot in a memfd
  * @mn: its window of the file
  * @kvm: the VM
- * @slot: the memslot; it cannot be moved or changed, only deleted
- * @faulted: a fault has taken a page from the file. Until then nothing is
- *	mapped, and the memslot may lack the rmaps to look for mappings
+ * @base_gfn: of the memslot, which cannot be moved or changed, only deleted
+ * @private_only: its flag KVM_MEM_MEMFD_PRIVATE_ONLY
  * @invalidating: callbacks that have begun and not ended; under mmu_lock
  */
 struct kvm_memfd {
 	struct memfd_falloc_notifier mn;
 	struct kvm *kvm;
-	struct kvm_memory_slot *slot;
-	bool faulted;
+	gfn_t base_gfn;
+	bool private_only;
 	unsigned int invalidating;
 };
 
@@ -66,30 +68,56 @@ static struct kvm_memfd *to_kvm_memfd(struct memfd_falloc_notifier *mn)
 
 static gfn_t kvm_memfd_gfn(struct kvm_memfd *km, pgoff_t index)
 {
-	return km->slot->base_gfn + index - km->slot->gmem.pgoff;
+	return km->base_gfn + index - memfd_window_start(&km->mn);
+}
+
+/*
+ * Unmap [start, end) from the memslots that KVM has there now: none before the
+ * memslot is visible; and while it is being deleted, a copy of it, which alone has
+ * the rmaps if a nested guest is the VM's first.
+ */
+static bool kvm_memfd_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
+{
+	struct kvm_gfn_range range = {
+		.may_block = true,
+		.attr_filter = KVM_FILTER_PRIVATE,
+	};
+	struct kvm_memslot_iter iter;
+	struct kvm_memslots *slots;
+	bool flush = false;
+	int i;
+
+	for (i = 0; i < kvm_arch_nr_memslot_as_ids(kvm); i++) {
+		slots = __kvm_memslots(kvm, i);
+		kvm_for_each_memslot_in_gfn_range(&iter, slots, start, end) {
+			range.slot = iter.slot;
+			range.start = max(start, iter.slot->base_gfn);
+			range.end = min(end, iter.slot->base_gfn +
+					     iter.slot->npages);
+			flush |= kvm_unmap_gfn_range(kvm, &range);
+		}
+	}
+	return flush;
 }
 
 static void kvm_memfd_invalidate(struct memfd_falloc_notifier *mn,
 				 pgoff_t start, pgoff_t end)
 {
 	struct kvm_memfd *km = to_kvm_memfd(mn);
+	gfn_t first = kvm_memfd_gfn(km, start), last = kvm_memfd_gfn(km, end);
 	struct kvm *kvm = km->kvm;
-	struct kvm_gfn_range range = {
-		.start = kvm_memfd_gfn(km, start),
-		.end = kvm_memfd_gfn(km, end),
-		.slot = km->slot,
-		.may_block = true,
-		.attr_filter = KVM_FILTER_PRIVATE,
-	};
+	int idx;
 
+	idx = srcu_read_lock(&kvm->srcu);
 	KVM_MMU_LOCK(kvm);
 	kvm_mmu_invalidate_begin(kvm);
 	km->invalidating++;
-	kvm_mmu_invalidate_range_add(kvm, range.start, range.end);
-	/* a fault that sets it later sees that the range is being invalidated */
-	if (READ_ONCE(km->faulted) && kvm_unmap_gfn_range(kvm, &range))
+	kvm_mmu_invalidate_range_add(kvm, first, last);
+	/* a fault of a memslot that becomes visible later finds the invalidation */
+	if (kvm_memfd_unmap(kvm, first, last))
 		kvm_flush_remote_tlbs(kvm);
 	KVM_MMU_UNLOCK(kvm);
+	srcu_read_unlock(&kvm->srcu, idx);
 }
 
 static void kvm_memfd_invalidate_end(struct memfd_falloc_notifier *mn,
@@ -115,7 +143,7 @@ static int kvm_memfd_fallocate(struct memfd_falloc_notifier *mn,
 	gfn_t gfn = kvm_memfd_gfn(km, start), last = kvm_memfd_gfn(km, end);
 	gfn_t next;
 
-	if (!(km->slot->flags & KVM_MEM_MEMFD_PRIVATE_ONLY))
+	if (!km->private_only)
 		return 0;
 	/* in pieces, since KVM looks at each page by page under RCU */
 	for (; gfn < last; gfn = next) {
@@ -138,67 +166,118 @@ static const struct memfd_falloc_notifier_ops kvm_memfd_ops = {
 	.fallocate		= kvm_memfd_fallocate,
 };
 
-/**
- * kvm_memfd_enable - let the VM have memslots in memfds
- * @kvm: the VM
- *
- * Context: may sleep, takes the locks of CPU hotplug.
+/*
+ * Does the memslot follow a memfd? If not, or if the rest of @mem makes no sense,
+ * it is for __kvm_set_memory_region() to take or to refuse.
  */
-void kvm_memfd_enable(struct kvm *kvm)
+static struct file *kvm_memfd_get_file(struct kvm *kvm,
+				       const struct kvm_userspace_memory_region2 *mem)
 {
-	/* memslots register under slots_lock, which must not nest outside those */
-	memfd_ops_get();
-	if (cmpxchg(&kvm->memfd_slots, false, true))
-		memfd_ops_put();
+	struct file *file;
+
+	if (!READ_ONCE(kvm->memfd_slots) || !(mem->flags & KVM_MEM_GUEST_MEMFD) ||
+	    !mem->memory_size || !PAGE_ALIGNED(mem->memory_size) ||
+	    !PAGE_ALIGNED(mem->guest_memfd_offset) ||
+	    mem->guest_memfd_offset + mem->memory_size < mem->guest_memfd_offset)
+		return NULL;
+	file = fget(mem->guest_memfd);
+	if (file && !memfd_can_register(file)) {
+		fput(file);
+		file = NULL;
+	}
+	return file;
 }
 
-/**
- * kvm_memfd_bind - make a new memslot follow its range of a memfd
- * @kvm: the VM
- * @slot: the memslot, which is not visible yet
- * @file: any file that is not a guest_memfd
- * @offset: into the file, in bytes; at a page, and @offset plus the memslot's
- *	size does not overflow
- *
- * The memslot holds a reference on the file until kvm_memfd_unbind().
- *
- * Context: slots_lock is held; waits for the file's i_rwsem.
- * Return: 0, or
- * -EINVAL (the VM has not enabled KVM_CAP_MEMFD_SLOTS, the file ends before the
- * memslot does, or is not on tmpfs), -EACCES (@file is not open for both
- * reading and writing), -EPERM (it is sealed against writing), -ENOMEM, or
- * -EINTR (killed while waiting).
- */
-int kvm_memfd_bind(struct kvm *kvm, struct kvm_memory_slot *slot,
-		   struct file *file, u64 offset)
+static struct kvm_memfd *
+__kvm_memfd_create(struct kvm *kvm, struct file *file,
+		   const struct kvm_userspace_memory_region2 *mem)
 {
-	u64 size = (u64)slot->npages << PAGE_SHIFT;
-	pgoff_t start = offset >> PAGE_SHIFT;
+	u64 end = mem->guest_memfd_offset + mem->memory_size;
 	struct kvm_memfd *km;
 	int r;
 
-	lockdep_assert_held(&kvm->slots_lock);
-	if (!READ_ONCE(kvm->memfd_slots) ||
-	    offset + size > i_size_read(file_inode(file)))
-		return -EINVAL;
+	if (end > i_size_read(file_inode(file)))
+		return ERR_PTR(-EINVAL);
 	if (~file->f_mode & (FMODE_READ | FMODE_WRITE))
-		return -EACCES;
+		return ERR_PTR(-EACCES);
 
 	km = kzalloc(sizeof(*km), GFP_KERNEL_ACCOUNT);
 	if (!km)
-		return -ENOMEM;
+		return ERR_PTR(-ENOMEM);
 	km->kvm = kvm;
-	km->slot = slot;
+	km->base_gfn = gpa_to_gfn(mem->guest_phys_addr);
+	km->private_only = mem->flags & KVM_MEM_MEMFD_PRIVATE_ONLY;
 	km->mn.writes = true;
-	slot->gmem.pgoff = start;
-	r = memfd_register_falloc_notifier(&km->mn, file, start,
-					   start + slot->npages, &kvm_memfd_ops);
+	r = memfd_register_falloc_notifier(&km->mn, file,
+					   mem->guest_memfd_offset >> PAGE_SHIFT,
+					   end >> PAGE_SHIFT, &kvm_memfd_ops);
 	if (r) {
 		kfree(km);
-		return r;
+		return ERR_PTR(r);
 	}
+	return km;
+}
+
+/**
+ * kvm_memfd_create - let a memslot that is to be created follow its memfd
+ * @kvm: the VM
+ * @mem: from user space, not checked yet
+ *
+ * Context: may sleep, waits for the file's i_rwsem, which other processes can hold
+ * for long. So no lock of the VM is held.
+ * Return: what kvm_memfd_bind() takes, and holds a reference on the file; NULL if
+ * the memslot does not follow a memfd; or
+ * -EINVAL (the file ends before the memslot does), -EACCES (the file is not open
+ * for both reading and writing), -EPERM (it is sealed against writing), -ENOMEM,
+ * or -EINTR (killed while waiting).
+ */
+struct kvm_memfd *kvm_memfd_create(struct kvm *kvm,
+				   const struct kvm_userspace_memory_region2 *mem)
+{
+	struct file *file = kvm_memfd_get_file(kvm, mem);
+	struct kvm_memfd *km;
+
+	if (!file)
+		return NULL;
+	km = __kvm_memfd_create(kvm, file, mem);
+	fput(file);
+	return km;
+}
+
+/**
+ * kvm_memfd_destroy - undo kvm_memfd_create()
+ * @km: of a memslot that does not exist any more, or was never visible; may be NULL
+ *
+ * Context: may sleep, waits for the callbacks of this memslot.
+ */
+void kvm_memfd_destroy(struct kvm_memfd *km)
+{
+	struct kvm *kvm;
+
+	if (!km)
+		return;
+	kvm = km->kvm;
+	memfd_unregister_falloc_notifier(&km->mn);
+	/* invalidations that had begun will not end here: balance their counts */
+	KVM_MMU_LOCK(kvm);
+	for (; km->invalidating; km->invalidating--)
+		kvm_mmu_invalidate_end(kvm);
+	KVM_MMU_UNLOCK(kvm);
+	kfree(km);
+}
+
+/**
+ * kvm_memfd_bind - give a new memslot its memfd
+ * @slot: the memslot, which is not visible yet
+ * @km: from kvm_memfd_create()
+ *
+ * Context: slots_lock is held.
+ */
+void kvm_memfd_bind(struct kvm_memory_slot *slot, struct kvm_memfd *km)
+{
+	lockdep_assert_held(&km->kvm->slots_lock);
 	slot->gmem.memfd = km;
-	return 0;
+	slot->gmem.pgoff = memfd_window_start(&km->mn);
 }
 
 /**
@@ -209,17 +288,8 @@ int kvm_memfd_bind(struct kvm *kvm, struct kvm_memory_slot *slot,
  */
 void kvm_memfd_unbind(struct kvm_memory_slot *slot)
 {
-	struct kvm_memfd *km = slot->gmem.memfd;
-	struct kvm *kvm = km->kvm;
-
-	memfd_unregister_falloc_notifier(&km->mn);
-	/* invalidations that had begun will not end here: balance their counts */
-	KVM_MMU_LOCK(kvm);
-	for (; km->invalidating; km->invalidating--)
-		kvm_mmu_invalidate_end(kvm);
-	KVM_MMU_UNLOCK(kvm);
+	kvm_memfd_destroy(slot->gmem.memfd);
 	slot->gmem.memfd = NULL;
-	kfree(km);
 }
 
 /**
@@ -238,8 +308,6 @@ void kvm_memfd_unbind_all(struct kvm *kvm)
 			if (slot->gmem.memfd)
 				kvm_memfd_unbind(slot);
 		}
-	if (kvm->memfd_slots)
-		memfd_ops_put();
 }
 
 /*
@@ -294,8 +362,6 @@ int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 
 	if (slot->flags & KVM_MEM_MEMFD_KEEP_HOLES)
 		flags = 0;
-	/* before mmu_lock is taken to map the page: kvm_memfd_invalidate() */
-	WRITE_ONCE(km->faulted, true);
 	ret = ops->get_lock_pfn(&km->mn, index, flags, &order);
 	if (ret < 0)
 		return kvm_memfd_errno(ret);

@@ -27,9 +27,10 @@ static inline bool kvm_arch_has_memfd_slots(struct kvm *kvm)
 
 #ifdef CONFIG_KVM_MEMFD
 
-void kvm_memfd_enable(struct kvm *kvm);
-int kvm_memfd_bind(struct kvm *kvm, struct kvm_memory_slot *slot,
-		   struct file *file, u64 offset);
+struct kvm_memfd *kvm_memfd_create(struct kvm *kvm,
+				   const struct kvm_userspace_memory_region2 *mem);
+void kvm_memfd_destroy(struct kvm_memfd *km);
+void kvm_memfd_bind(struct kvm_memory_slot *slot, struct kvm_memfd *km);
 void kvm_memfd_unbind(struct kvm_memory_slot *slot);
 void kvm_memfd_unbind_all(struct kvm *kvm);
 int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
@@ -39,6 +40,11 @@ int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 static inline u32 kvm_memfd_slots_cap(struct kvm *kvm)
 {
 	return !kvm || kvm_arch_has_memfd_slots(kvm) ? KVM_MEM_MEMFD_FLAGS : 0;
+}
+
+static inline void kvm_memfd_enable(struct kvm *kvm)
+{
+	WRITE_ONCE(kvm->memfd_slots, true);
 }
 
 /* The flags that a memslot of @kvm may have in addition to KVM_MEM_GUEST_MEMFD */
@@ -58,10 +64,19 @@ static inline void kvm_memfd_enable(struct kvm *kvm)
 {
 }
 
-static inline int kvm_memfd_bind(struct kvm *kvm, struct kvm_memory_slot *slot,
-				 struct file *file, u64 offset)
+static inline struct kvm_memfd *
+kvm_memfd_create(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem)
 {
-	return -EINVAL;
+	return NULL;
+}
+
+static inline void kvm_memfd_destroy(struct kvm_memfd *km)
+{
+}
+
+static inline void kvm_memfd_bind(struct kvm_memory_slot *slot,
+				  struct kvm_memfd *km)
+{
 }
 
 static inline void kvm_memfd_unbind(struct kvm_memory_slot *slot)
