@@ -321,16 +321,20 @@ static int kvm_memfd_max_order(int order, gfn_t gfn, pgoff_t index)
 	       PMD_ORDER : 0;
 }
 
-/* KVM's errno for one of get_lock_pfn(): in KVM EIO stands for a bug */
+/*
+ * KVM_EXIT_MEMORY_FAULT is valid with EFAULT and EHWPOISON alone. User space learns
+ * why a hole cannot be filled by filling it itself.
+ */
 static int kvm_memfd_errno(int error)
 {
 	switch (error) {
-	case -ENOENT:
-		return -EFAULT;
+	case -EHWPOISON:
 	case -EIO:
 		return -EHWPOISON;
+	case -EINTR:
+		return -EINTR;
 	default:
-		return error;
+		return -EFAULT;
 	}
 }
 
@@ -345,10 +349,10 @@ static int kvm_memfd_errno(int error)
  *
  * Context: may sleep; kvm->srcu is held for reading.
  * Return: 0, or
- * -EFAULT (a hole and KVM_MEM_MEMFD_KEEP_HOLES, or the file ends before),
- * -EHWPOISON (the page's memory failed, or it cannot be read back from swap),
- * -ENOMEM, -ENOSPC, -EINTR, or an error of another consumer of the file that
- * could not map the page.
+ * -EFAULT (a hole and KVM_MEM_MEMFD_KEEP_HOLES, the file ends before, or the page
+ * cannot be had: no memory or space, or another consumer cannot map it),
+ * -EHWPOISON (the page's memory failed, or it cannot be read back from swap), or
+ * -EINTR (the vCPU's thread is being killed).
  */
 int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 		      kvm_pfn_t *pfn, int *max_order)

@@ -3,6 +3,8 @@
  * Holes of the file: how pages leave it, and what a guest finds in their place, by
  * what its memslot does to holes.
  */
+#include <sys/mount.h>
+
 #include "../kselftest_harness.h"
 #include "lib/kvm_fixtures.h"
 
@@ -321,6 +323,40 @@ TEST_F_TIMEOUT(kvm, pre_fault_keeps_holes, 60)
 	EXPECT_EQ(0, vmm_compare(vcpu_of(g), gpa_of(0), 4 * PAGE_WORDS, 0));
 	EXPECT_EQ(before, guest_faults(g));
 	EXPECT_TRUE(lacks(g, 4));
+}
+
+#define SMALL_TMPFS	"/tmp/memfd_ops_small"
+
+/* A file without space for another page: the guest stops, and fallocate(2) says why. */
+TEST_F_TIMEOUT(kvm, no_space, 60)
+{
+	struct guest *g = &self->g;
+	size_t i;
+	int fd;
+
+	mkdir(SMALL_TMPFS, 0700);
+	ASSERT_EQ(0, mount("none", SMALL_TMPFS, "tmpfs", 0, "size=64k,huge=never"));
+	fd = open(SMALL_TMPFS "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	umount2(SMALL_TMPFS, MNT_DETACH);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 2 * PAGES * PAGE));
+	ASSERT_EQ(0, vmm_set_slot(&g->vmm, SLOT, FILL, GPA, 2 * PAGES * PAGE, g->shared,
+				  fd, 0));
+	ASSERT_EQ(0, vmm_set_private(&g->vmm, GPA, 2 * PAGES * PAGE, true));
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(0, guest_fill(g, i, 10 + i));
+
+	EXPECT_TRUE(faulted_at(vcpu_of(g), vmm_write(vcpu_of(g), gpa_of(PAGES), 26),
+			       -EFAULT, gpa_of(PAGES)));
+	EXPECT_EQ(-1, fallocate(fd, FALLOC_FL_KEEP_SIZE, PAGES * PAGE, PAGE));
+	EXPECT_EQ(ENOSPC, errno);
+	EXPECT_EQ(PAGES, allocated(fd));
+
+	ASSERT_EQ(0, punch(fd, 3, 1));
+	EXPECT_EQ(0, fallocate(fd, FALLOC_FL_KEEP_SIZE, PAGES * PAGE, PAGE));
+	EXPECT_EQ(0, vmm_vcpu_resume(vcpu_of(g)));
+	EXPECT_EQ(26, vmm_read(vcpu_of(g), gpa_of(PAGES)));
+	close(fd);
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,7 @@
  */
 #include "../kselftest_harness.h"
 #include "lib/kvm_share_fixture.h"
+#include "lib/rights.h"
 
 /* A copy that must fail with a fault of the IOMMU */
 static void copy_faults(struct __test_metadata *_metadata, struct guest *g,
@@ -20,6 +21,33 @@ static void copy_faults(struct __test_metadata *_metadata, struct guest *g,
 static size_t folio_pages(struct guest *g)
 {
 	return g->huge ? HUGE_PAGES : 1;
+}
+
+/* A page that the device cannot have: the guest stops, and fallocate(2) says why. */
+TEST_F_TIMEOUT(share, device_refuses, 120)
+{
+	struct guest *g = &self->g;
+	struct vmm_vcpu *vcpu = &g->vmm.vcpu[0];
+	struct test_env *env = &g->env;
+	size_t i;
+
+	ASSERT_EQ(0, limit_as_user(4));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	ASSERT_EQ(0, add_slot(g, FILL, 0, PAGES));
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, vmm_write(vcpu, gpa_of(i), 10 + i));
+	EXPECT_TRUE(faulted_at(vcpu, vmm_write(vcpu, gpa_of(HERE), 7), -EFAULT,
+			       gpa_of(HERE)));
+	EXPECT_EQ(-1, fallocate(env->fd, FALLOC_FL_KEEP_SIZE, HERE * PAGE, PAGE));
+	EXPECT_EQ(EDQUOT, errno);
+	EXPECT_EQ(4, allocated(env->fd));
+	EXPECT_EQ(4, env_reachable(env, 0, 0, PAGES));
+
+	ASSERT_EQ(0, punch(env->fd, 3, 1));
+	EXPECT_EQ(0, fallocate(env->fd, FALLOC_FL_KEEP_SIZE, HERE * PAGE, PAGE));
+	EXPECT_EQ(0, vmm_vcpu_resume(vcpu));
+	EXPECT_EQ(7, vmm_read(vcpu, gpa_of(HERE)));
+	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
 
 /* KVM fills a hole: the device has the page when the guest's access is over. */
@@ -392,11 +420,17 @@ static int fail_fault(struct __test_metadata *_metadata, struct guest *g, bool m
 		mapped = vmm_stat(&g->vmm, "pages_4k");
 		if (fail_nth(g->env.fail, nth) != nth)
 			return -1;
+		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 		ret = ioctl(vcpu->fd, KVM_RUN, 0);
 		error = errno;
 		left = fail_nth(g->env.fail, 0);
 		if (ret) {
-			EXPECT_EQ(ENOMEM, error);
+			/* the page, or its entry in KVM's page table */
+			if (vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT) {
+				EXPECT_EQ(EFAULT, error);
+			} else {
+				EXPECT_EQ(ENOMEM, error);
+			}
 			EXPECT_EQ(0, left);
 			EXPECT_EQ(0, allocated(env->fd));
 			EXPECT_EQ(0, in_core(at(env, THERE)));
