@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest in the guest: KVM maps the file's pages for it in shadow page tables, which it
+ * finds by the memslot.
+ */
+#include <pthread.h>
+
+#include "../kselftest_harness.h"
+#include "lib/kvm.h"
+#include "lib/late_page.h"
+#include "lib/nested.h"
+
+#define PAGES	1024UL
+
+/* A memslot behind the file's, for a guest to wait at */
+#define LATE_SLOT	(SLOT + 1)
+#define LATE_GPA	0x60000000U
+
+FIXTURE(nested)
+{
+	struct guest g;
+	struct late_page late;
+};
+
+FIXTURE_VARIANT(nested)
+{
+	bool huge;
+};
+
+FIXTURE_VARIANT_ADD(nested, small_pages) { .huge = false };
+FIXTURE_VARIANT_ADD(nested, huge_pages) { .huge = true };
+
+FIXTURE_SETUP(nested)
+{
+	struct guest *g = &self->g;
+	int ret;
+
+	g->vmm = (struct vmm)VMM_INIT;
+	self->late = (struct late_page)LATE_PAGE_INIT;
+	if (!has_kvm())
+		SKIP(return, "needs KVM");
+	ASSERT_EQ(0, env_setup_memory(&g->env, PAGES));
+	stay_on_one_cpu(false);
+	if (env_thp(&g->env, variant->huge ? "force" : "never") && variant->huge)
+		SKIP(return, "no huge pages in this kernel's shmem");
+	ASSERT_EQ(0, guest_create(g, 2));
+	ret = nested_prepare(&g->vmm, 0);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "needs nested SVM");
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(nested)
+{
+	guest_teardown(&self->g);
+	late_page_destroy(&self->late);
+}
+
+/* The nested guest loses a page as the guest does, and its neighbours stay. */
+TEST_F_TIMEOUT(nested, punch, 60)
+{
+	struct guest *g = &self->g;
+	__s64 huge;
+	size_t i;
+
+	ASSERT_EQ(0, add_slot(g, KEEP, 0, PAGES));
+	ASSERT_EQ(0, grow(g->env.fd, 0, PAGES));
+	ASSERT_EQ(0, nested_enter(&g->vmm, 0));
+	for (i = 0; i < 16; i++)
+		ASSERT_EQ(0, guest_fill(g, i, 10 + i));
+	huge = huge_entries(g);
+	EXPECT_EQ(variant->huge, huge > 0);
+
+	ASSERT_EQ(0, punch(g->env.fd, 5, 1));
+	for (i = 0; i < 16; i++) {
+		if (i == 5) {
+			EXPECT_TRUE(lacks(g, i));
+		} else {
+			EXPECT_TRUE(guest_sees(g, i, 10 + i));
+		}
+	}
+	ASSERT_EQ(0, grow(g->env.fd, 5, 1));
+	EXPECT_TRUE(guest_sees(g, 5, 0));
+
+	/* by its address, the file has gone and come back */
+	ASSERT_EQ(0, ftruncate(g->env.fd, 0));
+	EXPECT_TRUE(lacks(g, 0));
+	ASSERT_EQ(0, ftruncate(g->env.fd, PAGES * PAGE));
+	ASSERT_EQ(0, grow(g->env.fd, 0, 1));
+	EXPECT_TRUE(guest_sees(g, 0, 0));
+}
+
+struct deletion {
+	struct vmm *vmm;
+	int result;
+};
+
+static void *delete_slot(void *arg)
+{
+	struct deletion *d = arg;
+
+	d->result = vmm_delete_slot(d->vmm, SLOT);
+	return NULL;
+}
+
+static void *read_late_page(void *arg)
+{
+	struct vmm *vmm = arg;
+
+	return (void *)(long)vmm_read(&vmm->vcpu[1], LATE_GPA);
+}
+
+/*
+ * The other vCPU waits in KVM for a page of its own, so that the memslot cannot go: KVM
+ * has put a copy in its place, and waits. Meanwhile the VM gets its first nested guest,
+ * for which KVM gives all memslots of that moment what it needs to find shadow pages; and
+ * then the file loses a page.
+ */
+TEST_F_TIMEOUT(nested, punch_while_the_slot_goes, 60)
+{
+	struct guest *g = &self->g;
+	struct deletion deletion = { &g->vmm, -1 };
+	struct kvm_pre_fault_memory range;
+	pthread_t reader, deleter;
+	void *word;
+	int ret;
+
+	ASSERT_EQ(0, add_slot(g, KEEP, 0, PAGES));
+	ASSERT_EQ(0, grow(g->env.fd, 0, PAGES));
+	ASSERT_EQ(0, guest_fill(g, 5, 15));
+	ASSERT_EQ(0, late_page_create(&self->late));
+	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, self->late.mem,
+				  -1, 0));
+	ASSERT_EQ(0, pthread_create(&reader, NULL, read_late_page, &g->vmm));
+	ASSERT_EQ(0, late_page_wait(&self->late));
+	ASSERT_EQ(0, pthread_create(&deleter, NULL, delete_slot, &deletion));
+	do {
+		ret = pre_fault(g, &range, 5, 1);
+	} while (!ret);
+	EXPECT_EQ(-EAGAIN, ret);	/* the copy is there */
+
+	EXPECT_EQ(0, nested_enter(&g->vmm, 0));
+	EXPECT_EQ(0, punch(g->env.fd, 5, 1));
+	EXPECT_EQ(-1, deletion.result);	/* it still waits */
+
+	ASSERT_EQ(0, late_page_give(&self->late));
+	ASSERT_EQ(0, pthread_join(reader, &word));
+	EXPECT_EQ(NULL, word);
+	ASSERT_EQ(0, pthread_join(deleter, NULL));
+	EXPECT_EQ(0, deletion.result);
+	EXPECT_EQ(0, consumers_of(g->env.fd));
+	EXPECT_TRUE(lacks(g, 5));
+}
+
+TEST_HARNESS_MAIN
