@@ -849,28 +849,38 @@ static void row_alone(void)
 	alone_layout(HUGE_FOLIOS);
 }
 
-/* ---- Row 9: a guest's private memory ---- */
+/* ---- Row 9: a guest's memory ---- */
 
 #define GUEST_SIZE	(256 * MIB)
 #define GUEST_HOLES	16	/* of 2 MiB, to have a mean */
 #define GPA		0x40000000U	/* at a multiple of 2 MiB */
 
-/* A VM whose private memory at GPA is in @fd, or in a guest_memfd if that is -1. */
-static int guest_create(struct vmm *vm, int fd)
+/* A VM and the memory that it has at GPA */
+struct bench_guest {
+	const char *consumer;
+	bool private;		/* of @fd; or shared, and a mapping of it */
+	int fd;
+	unsigned char *mem;
+	struct vmm vm;
+};
+
+/* Private memory is in a guest_memfd if @fd is -1. */
+static void guest_create(struct bench_guest *g)
 {
 	struct kvm_create_guest_memfd create = { .size = GUEST_SIZE };
-	void *shared = vmm_alloc_shared(GUEST_SIZE);
+	struct vmm *vm = &g->vm;
 
-	need(vmm_create(vm, KVM_X86_SW_PROTECTED_VM, 1), "create a VM");
-	if (fd >= 0)
+	need(vmm_create(vm, g->private ? KVM_X86_SW_PROTECTED_VM : KVM_X86_DEFAULT_VM, 1),
+	     "create a VM");
+	if (g->private && g->fd >= 0)
 		need(vmm_enable_memfd_slots(vm), "enable memslots in memfds");
-	else
-		fd = need_call(ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &create),
-			       "create a guest_memfd");
-	need(vmm_set_slot(vm, 1, KVM_MEM_GUEST_MEMFD, GPA, GUEST_SIZE, shared, fd, 0),
-	     "set the memslot");
-	need(vmm_set_private(vm, GPA, GUEST_SIZE, true), "make memory private");
-	return fd;
+	if (g->fd < 0)
+		g->fd = need_call(ioctl(vm->fd, KVM_CREATE_GUEST_MEMFD, &create),
+				  "create a guest_memfd");
+	need(vmm_set_slot(vm, 1, g->private ? KVM_MEM_GUEST_MEMFD : 0, GPA, GUEST_SIZE,
+			  g->mem, g->private ? g->fd : -1, 0), "set the memslot");
+	if (g->private)
+		need(vmm_set_private(vm, GPA, GUEST_SIZE, true), "make memory private");
 }
 
 static __u64 guest_touch(struct vmm *vm)
@@ -883,10 +893,14 @@ static __u64 guest_touch(struct vmm *vm)
 }
 
 /* KVM's entries for the guest go, and the file keeps its pages. */
-static void guest_forget(struct vmm *vm)
+static void guest_forget(struct bench_guest *g)
 {
-	need(vmm_set_private(vm, GPA, GUEST_SIZE, false), "make memory shared");
-	need(vmm_set_private(vm, GPA, GUEST_SIZE, true), "make memory private again");
+	if (!g->private) {
+		need_call(madvise(g->mem, GUEST_SIZE, MADV_DONTNEED), "unmap memory");
+		return;
+	}
+	need(vmm_set_private(&g->vm, GPA, GUEST_SIZE, false), "make memory shared");
+	need(vmm_set_private(&g->vm, GPA, GUEST_SIZE, true), "make memory private again");
 }
 
 static __u64 guest_punch(int fd)
@@ -901,39 +915,47 @@ static __u64 guest_punch(int fd)
 }
 
 /* What a touch costs that does not fault is not the fault's. */
-static void guest_rows(const char *consumer, enum layout layout, int memfd)
+static void guest_rows(struct bench_guest *g, enum layout layout)
 {
 	__u64 first, there, again;
-	struct vmm vm;
-	int fd = guest_create(&vm, memfd);
 
-	first = guest_touch(&vm);
-	guest_forget(&vm);
-	again = guest_touch(&vm);
-	there = guest_touch(&vm);
-	result(9, "fault, new page", consumer, layout, per_page(first - there, GUEST_SIZE),
-	       NONE);
-	result(9, "fault, old page", consumer, layout, per_page(again - there, GUEST_SIZE),
-	       NONE);
-	result(9, "punch", consumer, layout, per_page(guest_punch(fd), GUEST_HOLES * HUGE),
-	       NONE);
-	if (fd != memfd)
-		close(fd);
-	vmm_destroy(&vm);
+	guest_create(g);
+	first = guest_touch(&g->vm);
+	guest_forget(g);
+	again = guest_touch(&g->vm);
+	there = guest_touch(&g->vm);
+	result(9, "fault, new page", g->consumer, layout,
+	       per_page(first - there, GUEST_SIZE), NONE);
+	result(9, "fault, old page", g->consumer, layout,
+	       per_page(again - there, GUEST_SIZE), NONE);
+	result(9, "punch", g->consumer, layout,
+	       per_page(guest_punch(g->fd), GUEST_HOLES * HUGE), NONE);
+	vmm_destroy(&g->vm);
+}
+
+/* In a memfd of that layout: private memory there, or a mapping of it. */
+static void guest_rows_in_memfd(const char *consumer, bool private, enum layout layout)
+{
+	struct memory m = memory_open(layout, GUEST_SIZE);
+	struct bench_guest g = { consumer, private, m.fd,
+				 private ? vmm_alloc_shared(GUEST_SIZE) : m.mem };
+
+	guest_rows(&g, layout);
+	memory_close(&m);
 }
 
 static void row_guest(void)
 {
 	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
-	struct memory m;
+	struct bench_guest g = { "guest_memfd", true, -1, vmm_alloc_shared(GUEST_SIZE) };
 	size_t i;
 
-	guest_rows("guest_memfd", FRESH, -1);
-	for (i = 0; have_ours && i < ARRAY_SIZE(these); i++) {
-		m = memory_open(these[i], GUEST_SIZE);
-		guest_rows("kvm", these[i], m.fd);
-		memory_close(&m);
-	}
+	guest_rows(&g, FRESH);
+	close(g.fd);
+	for (i = 0; have_ours && i < ARRAY_SIZE(these); i++)
+		guest_rows_in_memfd("kvm", true, these[i]);
+	for (i = 0; have_ours && i < ARRAY_SIZE(these); i++)
+		guest_rows_in_memfd("kvm-mapping", false, these[i]);
 }
 
 /* ---- Row 10: what a mapping holds, in bytes of kernel memory ---- */
