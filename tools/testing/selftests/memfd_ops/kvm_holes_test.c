@@ -327,7 +327,10 @@ TEST_F_TIMEOUT(kvm, pre_fault_keeps_holes, 60)
 
 #define SMALL_TMPFS	"/tmp/memfd_ops_small"
 
-/* A file without space for another page: the guest stops, and fallocate(2) says why. */
+/*
+ * A file without space for another page: the guest stops, and fallocate(2) fails with the
+ * reason.
+ */
 TEST_F_TIMEOUT(kvm, no_space, 60)
 {
 	struct guest *g = &self->g;

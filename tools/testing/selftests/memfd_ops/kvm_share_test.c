@@ -23,7 +23,10 @@ static size_t folio_pages(struct guest *g)
 	return g->huge ? HUGE_PAGES : 1;
 }
 
-/* A page that the device cannot have: the guest stops, and fallocate(2) says why. */
+/*
+ * A page that the device cannot have: the guest stops, and fallocate(2) fails with the
+ * reason.
+ */
 TEST_F_TIMEOUT(share, device_refuses, 120)
 {
 	struct guest *g = &self->g;
