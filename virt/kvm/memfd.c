@@ -25,13 +25,13 @@
  *
  * The fault checks the sequence for its own page alone. It may make an entry for
  * more than that only if every invalidation of any page of the folio covers this
- * page as well. get_lock_pfn() returns the order that this allows; and the fault holds a
- * reference until it has mapped the folio, which keeps it from being split.
+ * page as well. get_lock_pfn() returns the order that this allows; and the fault
+ * holds a reference until it has mapped the folio, which keeps it from being split.
  *
  * Locks, outermost first: i_rwsem, the mapping's invalidate_lock, folio lock,
- * mmu_lock. The callbacks take only the last. They read memslots under kvm->srcu,
- * and do not wait for it: a memslot can be deleted while a vCPU waits for one of
- * its pages. A memslot registers before slots_lock is taken, since another process
+ * mmu_lock. The callbacks take only the last; KVM waits for them before it replaces
+ * memslots. They do not wait for kvm->srcu: a memslot can be deleted while a vCPU
+ * waits for one of its pages. A memslot registers before slots_lock is taken, since another process
  * can hold i_rwsem for as long as it likes; it unregisters under slots_lock, which
  * waits for callbacks alone.
  */
@@ -72,9 +72,33 @@ static gfn_t kvm_memfd_gfn(struct kvm_memfd *km, pgoff_t index)
 }
 
 /*
+ * Keep KVM's memslots: the mmu notifier does so, too. Otherwise KVM may replace one
+ * that is about to be used here by a copy at any time, and the VM's first nested
+ * guest gives rmaps to the copy alone: see mmu_first_shadow_root_alloc().
+ */
+static int kvm_memfd_hold_slots(struct kvm *kvm)
+{
+	spin_lock(&kvm->mn_invalidate_lock);
+	kvm->mn_active_invalidate_count++;
+	spin_unlock(&kvm->mn_invalidate_lock);
+	return srcu_read_lock(&kvm->srcu);
+}
+
+static void kvm_memfd_release_slots(struct kvm *kvm, int idx)
+{
+	bool wake;
+
+	srcu_read_unlock(&kvm->srcu, idx);
+	spin_lock(&kvm->mn_invalidate_lock);
+	wake = !--kvm->mn_active_invalidate_count;
+	spin_unlock(&kvm->mn_invalidate_lock);
+	if (wake)
+		rcuwait_wake_up(&kvm->mn_memslots_update_rcuwait);
+}
+
+/*
  * Unmap [start, end) from the memslots that KVM has there now: none before the
- * memslot is visible; and while it is being deleted, a copy of it, which alone has
- * the rmaps if a nested guest is the VM's first.
+ * memslot is visible; and while it is being deleted, a copy of it.
  */
 static bool kvm_memfd_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
 {
@@ -108,16 +132,16 @@ static void kvm_memfd_invalidate(struct memfd_falloc_notifier *mn,
 	struct kvm *kvm = km->kvm;
 	int idx;
 
-	idx = srcu_read_lock(&kvm->srcu);
+	idx = kvm_memfd_hold_slots(kvm);
 	KVM_MMU_LOCK(kvm);
 	kvm_mmu_invalidate_begin(kvm);
 	km->invalidating++;
 	kvm_mmu_invalidate_range_add(kvm, first, last);
-	/* a fault of a memslot that becomes visible later finds the invalidation */
+	/* a fault in a memslot that becomes visible later finds in_progress or the seq */
 	if (kvm_memfd_unmap(kvm, first, last))
 		kvm_flush_remote_tlbs(kvm);
 	KVM_MMU_UNLOCK(kvm);
-	srcu_read_unlock(&kvm->srcu, idx);
+	kvm_memfd_release_slots(kvm, idx);
 }
 
 static void kvm_memfd_invalidate_end(struct memfd_falloc_notifier *mn,
@@ -221,7 +245,7 @@ __kvm_memfd_create(struct kvm *kvm, struct file *file,
 /**
  * kvm_memfd_create - let a memslot that is to be created follow its memfd
  * @kvm: the VM
- * @mem: from user space, not checked yet
+ * @mem: from user space, not checked yet: the memslot may be refused later
  *
  * Context: may sleep, waits for the file's i_rwsem, which other processes can hold
  * for long. So no lock of the VM is held.

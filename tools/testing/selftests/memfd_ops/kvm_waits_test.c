@@ -4,6 +4,7 @@
  * that does not end, and the deletion of a memslot that has to wait.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "../kselftest_harness.h"
@@ -47,9 +48,30 @@ struct call {
 	struct guest *g;
 	struct late_page *late;
 	bool done;
+	pid_t tid;
 	__s64 result;
 	pthread_t thread;
 };
+
+static void begin_call(struct call *c)
+{
+	__atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
+}
+
+/* Wait until a thread sleeps in the ioctl that sets a memslot. */
+static void wait_for_slot_call(pid_t pid, const pid_t *tid)
+{
+	char path[64], line[256];
+	unsigned long request;
+
+	do {
+		sched_yield();
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid,
+			 __atomic_load_n(tid, __ATOMIC_ACQUIRE));
+	} while (read_line(path, line, sizeof(line)) ||
+		 sscanf(line, "%*d %*x %lx", &request) != 1 ||
+		 request != KVM_SET_USER_MEMORY_REGION2);
+}
 
 static void end_call(struct call *c, __s64 result)
 {
@@ -74,6 +96,7 @@ static void *add_the_slot(void *arg)
 {
 	struct call *c = arg;
 
+	begin_call(c);
 	end_call(c, add_slot(c->g, FILL, 0, PAGES));
 	return NULL;
 }
@@ -113,6 +136,7 @@ TEST_F_TIMEOUT(waits, slot_in_a_busy_file, 60)
 	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, write_late_page, &writer));
 	ASSERT_EQ(0, late_page_wait(&self->late));
 	ASSERT_EQ(0, pthread_create(&adder.thread, NULL, add_the_slot, &adder));
+	wait_for_slot_call(getpid(), &adder.tid);
 	for (i = 0; i < 20; i++)
 		EXPECT_EQ(0, plug_and_unplug(g));
 	EXPECT_FALSE(has_ended(&adder));
@@ -150,6 +174,7 @@ TEST_F_TIMEOUT(waits, killed_in_a_busy_file, 60)
 	}
 	close(ready[1]);
 	ASSERT_EQ(1, read(ready[0], &c, 1));
+	wait_for_slot_call(pid, &pid);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
