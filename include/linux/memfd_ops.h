@@ -126,6 +126,15 @@ struct memfd_read {
  *	How many references does the consumer hold on pages in the range? May
  *	be less than that for pages that are just being mapped or unmapped. Set
  *	together with @populate.
+ * @young:
+ *	Has the consumer, or the guest or device that it maps pages for,
+ *	accessed one of the pages in the range since the last call with @clear?
+ *	@clear forgets these accesses. The answer is a hint: the consumer need
+ *	not flush TLBs to notice the next access, and may report an access to a
+ *	page that it maps at the same place. All of the range lies in one folio,
+ *	which is locked, possibly in reclaim: must not allocate. Optional.
+ *	Without it reclaim takes the pages in use of a consumer that does not
+ *	pin as readily as others.
  * @missed:
  *	memfd_missed() has counted pages that the consumer lacks. It may notify
  *	its owner. Folio locks may be held. Optional.
@@ -150,6 +159,8 @@ struct memfd_falloc_notifier_ops {
 		      pgoff_t start, pgoff_t end);
 	unsigned long (*nr_pinned)(struct memfd_falloc_notifier *mn,
 				   pgoff_t start, pgoff_t end);
+	bool (*young)(struct memfd_falloc_notifier *mn,
+		      pgoff_t start, pgoff_t end, bool clear);
 	void (*missed)(struct memfd_falloc_notifier *mn);
 };
 

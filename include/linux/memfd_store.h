@@ -9,7 +9,7 @@
  * load and a test of its mapping's flags.
  *
  * Memory management calls the same functions where it touches a folio of any
- * mapping (collapse, memory failure).
+ * mapping (collapse, memory failure, aging).
  *
  * See Documentation/mm/memfd_ops/index.rst. Consumers use <linux/memfd_ops.h>.
  */
@@ -168,6 +168,7 @@ int __memfd_fallocate_begin(struct address_space *mapping,
 			    pgoff_t start, pgoff_t end);
 void __memfd_fallocate_end(struct address_space *mapping,
 			   pgoff_t start, pgoff_t end, int error);
+bool __memfd_young(struct folio *folio, bool clear);
 void __memfd_clear_marks(struct address_space *mapping, xa_mark_t mark);
 void __memfd_poison_begin(struct memfd_invalidation *inv, struct page *page);
 void __memfd_poison_end(struct memfd_invalidation *inv);
@@ -189,6 +190,30 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
 	/* acquire: the consumers are there, see memfd_insert_consumer() */
 	return static_branch_unlikely(&memfd_ops_key.key) &&
 	       test_bit_acquire(AS_MEMFD_CONSUMERS, &mapping->flags);
+}
+
+/**
+ * memfd_folio_has_consumers - has the file of a folio any consumer?
+ * @folio: of any kind, referenced; need not be locked
+ *
+ * Context: any.
+ * Return: true if @folio is in the page cache of a file that has a consumer.
+ * Without the folio lock this may change at any time.
+ */
+static inline bool memfd_folio_has_consumers(struct folio *folio)
+{
+	struct address_space *mapping;
+	bool ret;
+
+	if (!static_branch_unlikely(&memfd_ops_key.key))
+		return false;
+	/* inodes are freed under RCU, after their folios have left */
+	rcu_read_lock();
+	mapping = READ_ONCE(folio->mapping);
+	ret = mapping && !((unsigned long)mapping & PAGE_MAPPING_FLAGS) &&
+	      memfd_has_consumers(mapping);
+	rcu_read_unlock();
+	return ret;
 }
 
 /**
@@ -445,6 +470,34 @@ static inline void memfd_fallocate_end(struct address_space *mapping,
 }
 
 /**
+ * memfd_test_young - has a consumer accessed a folio?
+ * @folio: of any kind, locked and referenced
+ *
+ * Context: may sleep; in reclaim, too.
+ * Return: true if a consumer has accessed a page of @folio since the last
+ * memfd_clear_young(). Accesses through user mappings do not count.
+ */
+static inline bool memfd_test_young(struct folio *folio)
+{
+	return memfd_folio_has_consumers(folio) && __memfd_young(folio, false);
+}
+
+/**
+ * memfd_clear_young - has a consumer accessed a folio? Forget it
+ * @folio: of any kind, locked and referenced
+ *
+ * Does not flush TLBs: if one has the translation, the next access may leave no
+ * trace.
+ *
+ * Context: may sleep; in reclaim, too.
+ * Return: as memfd_test_young().
+ */
+static inline bool memfd_clear_young(struct folio *folio)
+{
+	return memfd_folio_has_consumers(folio) && __memfd_young(folio, true);
+}
+
+/**
  * memfd_clear_marks - clear the marks of pages that only consumers hold
  * @mapping: of the file
  * @mark: set on pages that have more references than those of the page cache
@@ -495,6 +548,11 @@ static inline void memfd_poison_end(struct memfd_invalidation *inv)
 #else /* !CONFIG_MEMFD_OPS */
 
 static inline bool memfd_has_consumers(struct address_space *mapping)
+{
+	return false;
+}
+
+static inline bool memfd_folio_has_consumers(struct folio *folio)
 {
 	return false;
 }
@@ -574,6 +632,16 @@ static inline int memfd_fallocate_begin(struct address_space *mapping,
 static inline void memfd_fallocate_end(struct address_space *mapping,
 				       pgoff_t start, pgoff_t end, int error)
 {
+}
+
+static inline bool memfd_test_young(struct folio *folio)
+{
+	return false;
+}
+
+static inline bool memfd_clear_young(struct folio *folio)
+{
+	return false;
 }
 
 static inline void memfd_clear_marks(struct address_space *mapping,

@@ -999,6 +999,33 @@ void __memfd_poison_end(struct memfd_invalidation *inv)
 }
 
 /*
+ * Aging
+ */
+
+bool __memfd_young(struct folio *folio, bool clear)
+{
+	struct memfd_consumers *cs = memfd_consumers(folio->mapping);
+	pgoff_t start = folio->index, end = folio_next_index(folio), s, e;
+	struct memfd_falloc_notifier *mn;
+	bool young = false;
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	lock_map_acquire_read(&memfd_callback_map);
+	for_each_consumer(cs, mn, start, end, U64_MAX) {
+		if (!mn->ops->young)
+			continue;
+		memfd_clip(mn, start, end, &s, &e);
+		young |= mn->ops->young(mn, s, e, clear);
+		if (young && !clear) {
+			memfd_put_consumer(cs, mn);
+			break;
+		}
+	}
+	lock_map_release(&memfd_callback_map);
+	return young;
+}
+
+/*
  * Pages that enter the file
  */
 

@@ -130,6 +130,18 @@ static unsigned long test_nr_pinned(struct memfd_falloc_notifier *mn,
 	return 0;
 }
 
+static bool test_young(struct memfd_falloc_notifier *mn, pgoff_t start,
+		       pgoff_t end, bool clear)
+{
+	struct test_consumer *c = to_consumer(mn);
+	bool young = c->young;
+
+	record(c, clear ? CB_CLEAR_YOUNG : CB_TEST_YOUNG, start, end);
+	if (clear)
+		c->young = false;
+	return young;
+}
+
 const struct memfd_falloc_notifier_ops memfd_test_ops = {
 	.name			= "test",
 	.get_owner		= test_get_owner,
@@ -148,6 +160,15 @@ const struct memfd_falloc_notifier_ops memfd_test_bare_ops = {
 	.name			= "bare",
 	.invalidate_page_range	= test_invalidate,
 	.invalidate_end		= test_end,
+};
+
+const struct memfd_falloc_notifier_ops memfd_test_young_ops = {
+	.name			= "young",
+	.get_owner		= test_get_owner,
+	.put_owner		= test_put_owner,
+	.invalidate_page_range	= test_invalidate,
+	.invalidate_end		= test_end,
+	.young			= test_young,
 };
 
 void memfd_test_add_with(struct test_ctx *ctx, int i, pgoff_t start, pgoff_t end,

@@ -24,6 +24,8 @@ enum callback {
 	CB_POPULATE,
 	CB_UNPIN,
 	CB_REPIN,
+	CB_TEST_YOUNG,
+	CB_CLEAR_YOUNG,
 };
 
 struct test_event {
@@ -43,6 +45,7 @@ struct test_consumer {
 	int fallocate_error;
 	int populate_error;
 	bool owner_gone;
+	bool young;		/* has accessed a page; CB_CLEAR_YOUNG forgets it */
 	bool block;
 	pgoff_t wants;		/* a page to look up in CB_INVALIDATE, if not 0 */
 	struct completion blocked, go_on;
@@ -71,6 +74,7 @@ struct memfd_test_thread {
 
 extern const struct memfd_falloc_notifier_ops memfd_test_ops;
 extern const struct memfd_falloc_notifier_ops memfd_test_bare_ops;
+extern const struct memfd_falloc_notifier_ops memfd_test_young_ops;
 
 int memfd_test_init(struct kunit *test);
 void memfd_test_exit(struct kunit *test);
