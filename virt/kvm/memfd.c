@@ -97,10 +97,12 @@ static void kvm_memfd_release_slots(struct kvm *kvm, int idx)
 }
 
 /*
- * Unmap [start, end) from the memslots that KVM has there now: none before the
- * memslot is visible; and while it is being deleted, a copy of it.
+ * Call @handler for [start, end) of the memslots that KVM has there now: none before
+ * the memslot is visible; and while it is being deleted, a copy of it.
  */
-static bool kvm_memfd_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
+static bool kvm_memfd_handle(struct kvm *kvm, gfn_t start, gfn_t end,
+			     bool (*handler)(struct kvm *kvm,
+					     struct kvm_gfn_range *range))
 {
 	struct kvm_gfn_range range = {
 		.may_block = true,
@@ -108,7 +110,7 @@ static bool kvm_memfd_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
 	};
 	struct kvm_memslot_iter iter;
 	struct kvm_memslots *slots;
-	bool flush = false;
+	bool ret = false;
 	int i;
 
 	for (i = 0; i < kvm_arch_nr_memslot_as_ids(kvm); i++) {
@@ -118,10 +120,10 @@ static bool kvm_memfd_unmap(struct kvm *kvm, gfn_t start, gfn_t end)
 			range.start = max(start, iter.slot->base_gfn);
 			range.end = min(end, iter.slot->base_gfn +
 					     iter.slot->npages);
-			flush |= kvm_unmap_gfn_range(kvm, &range);
+			ret |= handler(kvm, &range);
 		}
 	}
-	return flush;
+	return ret;
 }
 
 static void kvm_memfd_invalidate(struct memfd_falloc_notifier *mn,
@@ -138,7 +140,7 @@ static void kvm_memfd_invalidate(struct memfd_falloc_notifier *mn,
 	km->invalidating++;
 	kvm_mmu_invalidate_range_add(kvm, first, last);
 	/* a fault in a memslot that becomes visible later finds in_progress or the seq */
-	if (kvm_memfd_unmap(kvm, first, last))
+	if (kvm_memfd_handle(kvm, first, last, kvm_unmap_gfn_range))
 		kvm_flush_remote_tlbs(kvm);
 	KVM_MMU_UNLOCK(kvm);
 	kvm_memfd_release_slots(kvm, idx);
@@ -183,11 +185,34 @@ static int kvm_memfd_fallocate(struct memfd_falloc_notifier *mn,
 	return 0;
 }
 
+/*
+ * As KVM's mmu notifier does for ordinary memslots, without a flush. Where the memory
+ * is shared now, these are the accesses to the shared page, which does no harm.
+ */
+static bool kvm_memfd_young(struct memfd_falloc_notifier *mn,
+			    pgoff_t start, pgoff_t end, bool clear)
+{
+	struct kvm_memfd *km = to_kvm_memfd(mn);
+	struct kvm *kvm = km->kvm;
+	bool young;
+	int idx;
+
+	idx = kvm_memfd_hold_slots(kvm);
+	KVM_MMU_LOCK(kvm);
+	young = kvm_memfd_handle(kvm, kvm_memfd_gfn(km, start),
+				 kvm_memfd_gfn(km, end),
+				 clear ? kvm_age_gfn : kvm_test_age_gfn);
+	KVM_MMU_UNLOCK(kvm);
+	kvm_memfd_release_slots(kvm, idx);
+	return young;
+}
+
 static const struct memfd_falloc_notifier_ops kvm_memfd_ops = {
 	.name			= "kvm",
 	.invalidate_page_range	= kvm_memfd_invalidate,
 	.invalidate_end		= kvm_memfd_invalidate_end,
 	.fallocate		= kvm_memfd_fallocate,
+	.young			= kvm_memfd_young,
 };
 
 /*
