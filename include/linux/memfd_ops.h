@@ -298,8 +298,6 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   pgoff_t end,
 				   const struct memfd_falloc_notifier_ops *ops);
 void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn);
-void memfd_ops_get(void);
-void memfd_ops_put(void);
 int __must_check memfd_read_begin(struct memfd_falloc_notifier *mn,
 				  struct memfd_read *read,
 				  pgoff_t start, pgoff_t end);

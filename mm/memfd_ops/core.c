@@ -244,32 +244,6 @@ void memfd_consumers_free(struct memfd_consumers *cs)
  */
 
 /**
- * memfd_ops_get - prepare for a registration with locks held
- *
- * The first consumer of all makes memfd_register_falloc_notifier() take the
- * locks of CPU hotplug. If registration happens under a lock that nests inside
- * cpu_hotplug_lock, call this first, without that lock.
- *
- * Context: may sleep.
- */
-void memfd_ops_get(void)
-{
-	static_branch_deferred_inc(&memfd_ops_key);
-}
-EXPORT_SYMBOL_GPL(memfd_ops_get);
-
-/**
- * memfd_ops_put - undo memfd_ops_get()
- *
- * Context: any.
- */
-void memfd_ops_put(void)
-{
-	static_branch_slow_dec_deferred(&memfd_ops_key);
-}
-EXPORT_SYMBOL_GPL(memfd_ops_put);
-
-/**
  * memfd_can_register - can the file have consumers?
  * @file: any file
  *
@@ -380,8 +354,8 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
  * &memfd_pfn_ops.get_folios or &memfd_pfn_ops.get_lock_pfn.
  *
  * Context: may sleep, waits for the file's i_rwsem. The caller holds no lock
- * that one of the callbacks takes, no folio lock and not i_rwsem. See
- * memfd_ops_get() for CPU hotplug.
+ * that one of the callbacks takes, no folio lock and not i_rwsem. The first
+ * consumer of all takes the locks of CPU hotplug.
  * Return: 0, or
  * -EINVAL (no store knows the file, the window is empty or reaches past the
  * largest file, a callback that must be there is missing), -EACCES (the consumer
@@ -411,7 +385,7 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 
 	/* before any lock: enabling the key takes those of CPU hotplug */
 	if (!static_key_fast_inc_not_disabled(&memfd_ops_key.key.key))
-		memfd_ops_get();
+		static_branch_deferred_inc(&memfd_ops_key);
 	error = down_read_killable(&inode->i_rwsem);
 	if (error)
 		goto err_put;
@@ -430,7 +404,7 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	return 0;
 
 err_put:
-	memfd_ops_put();
+	static_branch_slow_dec_deferred(&memfd_ops_key);
 	return error;
 }
 EXPORT_SYMBOL_GPL(memfd_register_falloc_notifier);
@@ -467,7 +441,7 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 
 	if (mn->writes && cs->store->release_write)
 		cs->store->release_write(cs->inode);
-	memfd_ops_put();
+	static_branch_slow_dec_deferred(&memfd_ops_key);
 	fput(mn->file);
 	mn->file = NULL;
 }
