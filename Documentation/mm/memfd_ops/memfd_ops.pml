@@ -53,7 +53,7 @@
  *   every waiter is woken up.
  *
  * The model leaves out folios of more than one page, and poison, which split.pml
- * has; the file's size; swap, and with it the folio that truncation reads back
+ * has; the page tables, memslots and faults of KVM, which kvm.pml has; the file's size; swap, and with it the folio that truncation reads back
  * within its own invalidation, and does not give to consumers; collapse;
  * UFFDIO_COPY, which fills a hole
  * as a fault does, and removes the folio as memfd_populate_or_drop() does; owners;
@@ -88,9 +88,7 @@ mtype = {
 	no_retry,		/* I1: maps without memfd_read_retry() */
 	no_remap,		/* I4: does not remap after an invalidation */
 	unregister_first,	/* I1: unregisters before it unmaps */
-	/* KVM */
-	kvm_no_retry,		/* I2: maps without looking at its sequence */
-	kvm_seq_only,		/* I2: maps during an invalidation */
+	/* KVM: kvm.pml has more */
 	kvm_no_dirty		/* I2: maps clean folios, which reclaim drops */
 };
 #ifndef MISTAKE
@@ -176,10 +174,9 @@ bool im_mapped;			/* iommu_memfd_map() has returned */
 
 /* struct kvm */
 byte mmu_invalidate_in_progress;
+byte invalidating;		/* those of the memslot */
 bool mmu_seq_changed = true;	/* unless a fault is under way and saw no change */
-#define mmu_invalidate_retry \
-	(mmu_seq_changed && !mistake(kvm_no_retry) || \
-	 mmu_invalidate_in_progress && !mistake(kvm_seq_only))
+#define mmu_invalidate_retry	(mmu_seq_changed || mmu_invalidate_in_progress)
 
 /*
  * Variables of each process. p and f: a page and its folio; c: the consumer that
@@ -909,6 +906,7 @@ inline kvm_memfd_invalidate()
 {
 	HOLDS(I7, mn[KVM].registered);
 	mmu_invalidate_in_progress++;
+	invalidating++;
 	mn[KVM].reach[0] = 0
 }
 
@@ -916,21 +914,21 @@ inline kvm_memfd_invalidate_end()
 {
 	HOLDS(I7, mn[KVM].registered);
 	mmu_seq_changed = true;
-	mmu_invalidate_in_progress--
+	mmu_invalidate_in_progress--;
+	invalidating--
 }
 
 inline kvm_memfd_unbind()
 {
 	mn[KVM].reach[0] = 0;	/* KVM zaps the memslot before this */
 	memfd_unregister_falloc_notifier(KVM);
-	mmu_invalidate_in_progress = 0
+	d_step {
+		mmu_invalidate_in_progress = mmu_invalidate_in_progress - invalidating;
+		invalidating = 0
+	}
 }
 
-/*
- * KVM keeps the reference on @pfn until it has mapped it. Nothing here depends on
- * that, since whatever takes a page from KVM changes its sequence. A split does not:
- * see kvm_no_reference in split.pml.
- */
+/* KVM keeps the reference on @pfn until it has mapped it: see no_reference in kvm.pml */
 inline kvm_memfd_get_pfn(p, f, pfn)
 {
 	filemap_get_lock_pfn(p, f);

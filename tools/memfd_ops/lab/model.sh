@@ -104,7 +104,7 @@ check_model() {
 }
 
 printf '%-20s %10s %7s  %s\n' mistake states time verdict
-for pml in ${T:-memfd_ops.pml split.pml}; do
+for pml in ${T:-memfd_ops.pml split.pml kvm.pml}; do
 	check_model "$pml"
 done
 
