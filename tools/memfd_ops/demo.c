@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * memfd-ops-demo: devices and a virtual machine follow a memfd
+ * memfd-ops-demo: devices and virtual machines follow a memfd
  *
- * Two instances of a small DMA engine (samples/vfio-mdev/mdma.c) and a KVM guest
+ * Two instances of a small DMA engine (samples/vfio-mdev/mdma.c) and two KVM guests
  * each get a window of one memfd. The file gains and loses pages; after each
  * step the pages that the file has and those that each of them can reach are
  * drawn, and compared. Exits with 0 only if everything was as it should be.
@@ -46,27 +46,52 @@ static struct device {
 
 static struct device *const a = &devices[0], *const b = &devices[1];
 
+/* A guest: a virtual machine, and the part of the file that is its memory. */
+struct guest {
+	const char *name;
+	struct vmm vm;
+	int first, pages;	/* its window of the file, in pages */
+};
+
 /*
- * The virtual machine. Its private memory is a window of the file, which it has
- * twice: a hole stops the guest at the first address, and is filled by the
- * guest's access at the second.
+ * Guest A has the file itself as its private memory, twice: a hole stops the guest at
+ * the first address, and is filled by the guest's access at the second.
  */
-#define GUEST_FIRST	8
-#define GUEST_PAGES	40
+static struct guest guest_a = {
+	.name = "guest A", .vm = VMM_INIT, .first = 8, .pages = 40,
+};
+
+/*
+ * Guest B is an ordinary virtual machine: its memory is ours, where we have mapped the
+ * file. A hole does not stop it, its access fills the hole as ours does.
+ */
+static struct guest guest_b = {
+	.name = "guest B", .vm = VMM_INIT, .first = 20, .pages = 44,
+};
+
 #define GUEST_AT	0x1000000	/* where the file's page 0 would be */
 #define GUEST_FILLS_AT	0x2000000
 
-static struct vmm vm = VMM_INIT;
+/* KVM's entries of guest B for pages that are not in the file */
+static long other_entries;
 
 /*
- * The guest has two processors. One runs the steps of the story, and waits where a hole
+ * A guest has two processors. One runs the steps of the story, and waits where a hole
  * has stopped it; the other one finds out which pages the guest can reach.
  */
-static struct vmm_vcpu *const guest = &vm.vcpu[0], *const scout = &vm.vcpu[1];
+static struct vmm_vcpu *story(struct guest *g)
+{
+	return &g->vm.vcpu[0];
+}
+
+static struct vmm_vcpu *scout(struct guest *g)
+{
+	return &g->vm.vcpu[1];
+}
 
 /*
  * Close and remove the instances, whatever happens. Safe in a signal handler. What
- * else we have, the virtual machine too, goes with our file descriptors.
+ * else we have, the virtual machines too, goes with our file descriptors.
  */
 static void cleanup(void)
 {
@@ -155,23 +180,56 @@ static bool stopped_at(struct vmm_vcpu *vcpu, __u32 addr)
 }
 
 /*
- * The pages that the guest can reach, drawn as device_strip() draws those of a device.
+ * The pages that guest A can reach, drawn as device_strip() draws those of a device.
  * KVM maps a page when the guest touches it, so we have the guest read them all; holes
  * stop it, and stay holes.
  */
-static void guest_strip(char *strip)
+static void guest_a_strip(char *strip)
 {
+	struct vmm_vcpu *vcpu = scout(&guest_a);
 	__s64 word;
 	int n;
 
 	memset(strip, ' ', PAGES);
-	for (n = GUEST_FIRST; n < GUEST_FIRST + GUEST_PAGES; n++) {
-		word = vmm_read(scout, gpa(n));
-		if (!stopped_at(scout, gpa(n)))
+	for (n = guest_a.first; n < guest_a.first + guest_a.pages; n++) {
+		word = vmm_read(vcpu, gpa(n));
+		if (!stopped_at(vcpu, gpa(n)))
 			need(word < 0 ? word : 0, "have the guest read a page");
 		strip[n] = word < 0 ? '.' : '#';
 	}
 	strip[PAGES] = '\0';
+}
+
+/* How many pages of the file does KVM have mapped for guest B at this moment? */
+static long guest_b_entries(void)
+{
+	__s64 entries = vmm_stat(&guest_b.vm, "pages_4k");
+
+	need(entries < 0 ? entries : 0, "count KVM's entries");
+	return entries - other_entries;
+}
+
+/*
+ * The same of guest B, whose reads would fill holes: it reads the pages that the file
+ * has. Then KVM must have as many entries as we draw pages, so that none leads to a page
+ * that the file does not have.
+ */
+static bool guest_b_strip(char *strip, const char *have)
+{
+	__s64 word;
+	int n, pages = 0;
+
+	memset(strip, ' ', PAGES);
+	for (n = guest_b.first; n < guest_b.first + guest_b.pages; n++) {
+		strip[n] = have[n];
+		if (have[n] == '.')
+			continue;
+		word = vmm_read(scout(&guest_b), gpa(n));
+		need(word < 0 ? word : 0, "have the guest read a page");
+		pages++;
+	}
+	strip[PAGES] = '\0';
+	return guest_b_entries() == pages;
 }
 
 /* Is this a terminal that somebody looks at, rather than a line to a log? */
@@ -227,7 +285,7 @@ static void check_blocks(const char *have)
 		      (long)st.st_blocks, pages);
 }
 
-/* Draw the file, and what devices and guest reach of it. */
+/* Draw the file, and what devices and guests reach of it. */
 static void show(const char *when)
 {
 	char have[PAGES + 1], reach[PAGES + 1];
@@ -241,11 +299,13 @@ static void show(const char *when)
 		device_strip(dev, reach);
 		same &= draw_reach(dev->name, reach, have);
 	}
-	guest_strip(reach);
-	same &= draw_reach("guest", reach, have);
+	guest_a_strip(reach);
+	same &= draw_reach(guest_a.name, reach, have);
+	same &= guest_b_strip(reach, have);
+	same &= draw_reach(guest_b.name, reach, have);
 	printf("\n");
 	check_blocks(have);	/* now, since asking must not have filled any hole */
-	check(same, "devices and guest reach the pages of their windows that the file has");
+	check(same, "all reach the pages of their windows that the file has, and no others");
 }
 
 static void step(const char *title)
@@ -303,38 +363,41 @@ static void copy_zeros(struct device *dev, int from, int to)
 }
 
 /*
- * The guest fills page @from with @value, device A copies it to page @to, and the
+ * A guest fills page @from with @value, device A copies it to page @to, and the other
  * guest reads it there.
  */
-static __u32 pass(int from, int to, __u32 value)
+static __u32 pass(struct guest *writer, int from, struct guest *reader, int to,
+		  __u32 value)
 {
 	__u32 words = page_size / sizeof(value);
 	__s64 word, differ;
 	int status;
 
-	need(vmm_fill(guest, gpa(from), words, value), "have the guest fill a page");
+	need(vmm_fill(story(writer), gpa(from), words, value), "have a guest fill a page");
 	status = copy(a, from, to);
-	word = vmm_read(guest, gpa(to));
-	need(word < 0 ? word : 0, "have the guest read a page");
+	word = vmm_read(story(reader), gpa(to));
+	need(word < 0 ? word : 0, "have a guest read a page");
 	check(status == VFIO_MDMA_STATUS_DONE && word == value,
-	      "guest fills page %d with %u, A copies it to %d: %s, guest reads %lld there",
-	      from, value, to, status_name(status), (long long)word);
-	differ = vmm_compare(guest, gpa(to), words, value);
+	      "%s fills page %d with %u, device A copies it to %d: %s, %s reads %lld",
+	      writer->name, from, value, to, status_name(status), reader->name,
+	      (long long)word);
+	differ = vmm_compare(story(reader), gpa(to), words, value);
 	if (differ)
 		check(false, "%lld words of page %d are not %u", (long long)differ, to,
 		      value);
 	return word;
 }
 
-/* The guest's access to @addr gave @result: it should have been stopped there. */
+/* Guest A's access to @addr gave @result: it should have been stopped there. */
 static void check_stopped(const char *access, __s64 result, __u32 addr)
 {
-	const char *how = guest->run->exit_reason == KVM_EXIT_MEMORY_FAULT ?
+	struct vmm_vcpu *vcpu = story(&guest_a);
+	const char *how = vcpu->run->exit_reason == KVM_EXIT_MEMORY_FAULT ?
 			  "KVM_EXIT_MEMORY_FAULT" :
 			  result < 0 ? strerror(-result) : "it was not stopped";
 
-	check(result < 0 && stopped_at(guest, addr),
-	      "the guest %s, at 0x%x: %s", access, addr, how);
+	check(result < 0 && stopped_at(vcpu, addr),
+	      "guest A %s, at 0x%x: %s", access, addr, how);
 }
 
 /* Bring up an instance, and map its window of the file at its first IOVA. */
@@ -351,30 +414,48 @@ static void start(struct device *dev)
 	       dev->first, dev->first + dev->pages - 1, (unsigned long long)dev->iova);
 }
 
-/* Put the guest's window at @at, in a memslot which has no other memory. */
-static void add_slot(__u32 slot, __u32 flags, __u32 at)
+static void print_window(struct guest *g, __u32 at)
 {
-	__u64 offset = GUEST_FIRST * page_size, size = GUEST_PAGES * page_size;
+	printf("  %s   pages %2d to %2d of the file, at guest address 0x%llx\n", g->name,
+	       g->first, g->first + g->pages - 1,
+	       (unsigned long long)(at + g->first * page_size));
+}
 
-	need(vmm_set_slot(&vm, slot, KVM_MEM_GUEST_MEMFD | flags, at + offset, size,
+/* Put guest A's window at @at, in a memslot which has no other memory. */
+static void add_private_slot(__u32 slot, __u32 flags, __u32 at)
+{
+	__u64 offset = guest_a.first * page_size, size = guest_a.pages * page_size;
+
+	need(vmm_set_slot(&guest_a.vm, slot, KVM_MEM_GUEST_MEMFD | flags, at + offset, size,
 			  NULL, memfd, offset), "put the memfd into a memslot");
-	need(vmm_set_private(&vm, at + offset, size, true), "make it private memory");
-	printf("  guest     pages %2d to %2d of the file, at guest address 0x%llx\n",
-	       GUEST_FIRST, GUEST_FIRST + GUEST_PAGES - 1,
-	       (unsigned long long)(at + offset));
+	need(vmm_set_private(&guest_a.vm, at + offset, size, true),
+	     "make it private memory");
+	print_window(&guest_a, at);
+}
+
+/* Let guest B's memory be its window of the file, by the address where we have it. */
+static void add_ordinary_slot(void)
+{
+	__s64 word = vmm_read(scout(&guest_b), VMM_LOW_FREE);
+
+	need(word < 0 ? word : 0, "have the guest read its low memory");
+	other_entries = guest_b_entries();
+	need(vmm_set_slot(&guest_b.vm, 1, 0, gpa(guest_b.first), guest_b.pages * page_size,
+			  page(guest_b.first), -1, 0), "put the mapping into a memslot");
+	print_window(&guest_b, GUEST_AT);
 }
 
 /* The first thing to do, since it may be that this machine cannot. */
-static void create_vm(void)
+static void create_vms(void)
 {
-	int ret = vmm_create(&vm, KVM_X86_SW_PROTECTED_VM, 2);
+	int ret = vmm_create(&guest_b.vm, KVM_X86_DEFAULT_VM, 2);
 
-	if (ret == -ENOENT || ret == -ENODEV || ret == -ENXIO)
-		need(ret, "open /dev/kvm, which the guest needs (VMX or SVM is enabled?)");
+	need(ret, "create a VM with /dev/kvm, which the guests need (VMX or SVM is enabled?)");
+	ret = vmm_create(&guest_a.vm, KVM_X86_SW_PROTECTED_VM, 2);
 	need(ret, "create a KVM_X86_SW_PROTECTED_VM (with CONFIG_KVM_SW_PROTECTED_VM?)");
-	if (vmm_check(&vm, KVM_CAP_MEMFD_SLOTS) <= 0)
+	if (vmm_check(&guest_a.vm, KVM_CAP_MEMFD_SLOTS) <= 0)
 		need(-EOPNOTSUPP, "have a memslot in a memfd (with CONFIG_KVM_MEMFD?)");
-	need(vmm_enable_memfd_slots(&vm), "enable KVM_CAP_MEMFD_SLOTS");
+	need(vmm_enable_memfd_slots(&guest_a.vm), "enable KVM_CAP_MEMFD_SLOTS");
 }
 
 static void punch(int first, int pages)
@@ -395,7 +476,7 @@ static void add_pages(int first, int pages)
 
 static void everybody_gets_a_window(void)
 {
-	step("A sparse memfd: two devices and a guest get a window of it each");
+	step("A sparse memfd: two devices and two guests get a window of it each");
 	memfd = memfd_create("demo", MFD_CLOEXEC);
 	need(memfd < 0 ? -errno : 0, "create a memfd");
 	need(ftruncate(memfd, PAGES * page_size) ? -errno : 0, "size the memfd");
@@ -404,7 +485,8 @@ static void everybody_gets_a_window(void)
 	need(file == MAP_FAILED ? -errno : 0, "mmap the memfd");
 	start(a);
 	start(b);
-	add_slot(1, KVM_MEM_MEMFD_KEEP_HOLES, GUEST_AT);
+	add_private_slot(1, KVM_MEM_MEMFD_KEEP_HOLES, GUEST_AT);
+	add_ordinary_slot();
 	show("after");
 }
 
@@ -446,37 +528,43 @@ static void windows_differ(void)
 	strcpy(page(30), "shared by A and B");
 	status = copy(b, 30, 50);
 	check(status == VFIO_MDMA_STATUS_DONE && !strcmp(page(50), page(30)),
-	      "B copies page 30 to page 50: %s, it reads \"%.24s\"",
+	      "device B copies page 30 to page 50: %s, it reads \"%.24s\"",
 	      status_name(status), page(50));
 	status = mdma_start(&b->mdma, iova(a, 2), iova(b, 50), page_size);
-	check(status == -ERANGE, "B is refused A's IOVA of page 2: %s",
+	check(status == -ERANGE, "device B is refused device A's IOVA of page 2: %s",
 	      status_name(status));
 	show("after");
 }
 
-static void guest_and_device_share(void)
+static void guests_and_device_share(void)
 {
 	__u32 value = 0;
 
-	step("The guest and device A pass a page back and forth; each time it grows by 1");
-	value = pass(18, 30, value + 1);
-	value = pass(30, 18, value + 1);
-	value = pass(18, 30, value + 1);
-	value = pass(30, 18, value + 1);
+	step("The guests and device A pass a page round; each time it grows by 1");
+	value = pass(&guest_a, 18, &guest_b, 30, value + 1);
+	value = pass(&guest_b, 30, &guest_a, 18, value + 1);
+	value = pass(&guest_a, 18, &guest_b, 30, value + 1);
+	value = pass(&guest_b, 30, &guest_a, 18, value + 1);
 	show("after");
 }
 
-static void both_lose_a_page(void)
+static void all_lose_a_page(void)
 {
 	long faults, faults_before = mdma_iommu_faults();
+	long entries, entries_before;
 	int status;
 
-	step("A hole is punched: the IOMMU blocks the device, and KVM stops the guest");
+	step("A hole is punched: the IOMMU blocks the device, KVM unmaps the guests' pages");
+	entries_before = guest_b_entries();
 	punch(24, 12);
+	entries = guest_b_entries();
+	check(entries_before - entries == 12,
+	      "KVM had mapped %ld pages for guest B before, %ld after", entries_before,
+	      entries);
 	show("after");
 	status = copy(a, 30, 5);
 	check(status == VFIO_MDMA_STATUS_FAULT,
-	      "A's next copy from page 30 ended with %s", status_name(status));
+	      "device A's next copy from page 30 ended with %s", status_name(status));
 	faults = mdma_iommu_faults();
 	if (faults < 0)
 		printf("  --    this IOMMU, as emulated, does not count its faults\n");
@@ -484,59 +572,73 @@ static void both_lose_a_page(void)
 		check(faults > faults_before,
 		      "the IOMMU recorded it: %ld fault(s) before, %ld after",
 		      faults_before, faults);
-	check_stopped("reads page 30", vmm_read(guest, gpa(30)), gpa(30));
+	check_stopped("reads page 30", vmm_read(story(&guest_a), gpa(30)), gpa(30));
 }
 
-static void both_get_it_back(void)
+static void all_get_it_back(void)
 {
 	__s64 word;
 
-	step("fallocate() adds pages 28 to 31: guest and device go on");
+	step("fallocate() adds pages 28 to 31: guests and device go on");
 	add_pages(28, 4);
-	word = vmm_vcpu_resume(guest);
+	word = vmm_vcpu_resume(story(&guest_a));
 	need(word < 0 ? word : 0, "have the guest go on");
-	check(!word, "the guest's read of page 30 went on, and got %lld: nobody's old memory",
+	check(!word, "guest A's read of page 30 went on, and got %lld: nobody's old memory",
 	      (long long)word);
 	copy_zeros(a, 30, 5);
 	show("after");
-	pass(30, 18, 5);
+	pass(&guest_b, 30, &guest_a, 18, 5);
 }
 
-static void guest_fills_a_hole(void)
+/* A guest's write to page @n, at @addr, has filled the hole there: can B copy it? */
+static void check_filled(struct guest *g, int n, __u32 addr, __u32 value)
 {
-	__u32 addr = GUEST_FILLS_AT + 33 * page_size;
-	int error, status;
+	int error = vmm_write(story(g), addr, value), status;
 	__u32 word;
 
-	step("The guest fills the hole at page 33, by a memslot that lets it");
-	add_slot(2, 0, GUEST_FILLS_AT);
-	error = vmm_write(guest, addr, 6);
-	check(!error, "the guest writes 6 to page 33, at 0x%x: %s", addr,
+	check(!error, "%s writes %u to page %d, at 0x%x: %s", g->name, value, n, addr,
 	      error ? strerror(-error) : "it was not stopped");
-	show("after");
-	status = copy(b, 33, 50);
+	status = copy(b, n, 50);
 	memcpy(&word, page(50), sizeof(word));
-	check(status == VFIO_MDMA_STATUS_DONE && word == 6,
-	      "B copies page 33 to page 50: %s, it reads %u", status_name(status), word);
+	check(status == VFIO_MDMA_STATUS_DONE && word == value,
+	      "device B copies page %d to page 50: %s, it reads %u", n,
+	      status_name(status), word);
+}
+
+static void guests_fill_holes(void)
+{
+	step("The guests fill holes: A by a memslot that lets it, B by any access");
+	add_private_slot(2, 0, GUEST_FILLS_AT);
+	check_filled(&guest_a, 33, GUEST_FILLS_AT + 33 * page_size, 6);
+	check_filled(&guest_b, 34, gpa(34), 7);
+	show("after");
 }
 
 static void file_ends_earlier(void)
 {
 	__u32 addr = GUEST_FILLS_AT + 40 * page_size;
+	int error;
 
 	step("The file is truncated to 32 pages");
 	need(ftruncate(memfd, 32 * page_size) ? -errno : 0, "truncate");
 	show("after");
-	check_stopped("writes to page 40", vmm_write(guest, addr, 7), addr);
+	check_stopped("writes to page 40", vmm_write(story(&guest_a), addr, 8), addr);
+	error = vmm_write(story(&guest_b), gpa(40), 8);
+	check(error == -EFAULT, "guest B writes to page 40, at 0x%x: KVM_RUN fails, %s",
+	      gpa(40), error ? strerror(-error) : "no: it was not stopped");
 }
 
 static void legend(void)
 {
-	printf("A memfd of %d pages; two devices and a virtual machine follow it. Legend:\n"
-	       "  file    # a page                  . a hole\n"
-	       "  device  # it can reach the page   . it cannot   (blank) not its window\n"
-	       "  guest   # it could read the page  . KVM stopped it there, and left the hole\n"
-	       "          (it is asked to read all: KVM maps a page when the guest touches it)\n",
+	printf("A memfd of %d pages; two devices and two guests follow it. Legend:\n"
+	       "  file     # a page                  . a hole\n"
+	       "  device   # it can reach the page   . it cannot   (blank) not its window\n"
+	       "  guest A  # it could read the page  . KVM stopped it there, and left the hole\n"
+	       "  guest B  # it could read the page  . a hole, which it was not to read\n"
+	       "Guest A's private memory is the file. Guest B is an ordinary virtual machine,\n"
+	       "whose memory is a mapping of the file: if it reads in a hole, it fills the hole.\n"
+	       "So it reads the pages that the file has; the number of pages that KVM has mapped\n"
+	       "for it then shows that it reaches no others.\n",
 	       PAGES);
 }
 
@@ -549,7 +651,7 @@ int main(void)
 	signal(SIGTERM, interrupted);
 	signal(SIGHUP, interrupted);
 	mdma_remove_stale();
-	create_vm();
+	create_vms();
 
 	legend();
 	everybody_gets_a_window();
@@ -557,13 +659,13 @@ int main(void)
 	device_copies();
 	pages_come();
 	windows_differ();
-	guest_and_device_share();
-	both_lose_a_page();
-	both_get_it_back();
-	guest_fills_a_hole();
+	guests_and_device_share();
+	all_lose_a_page();
+	all_get_it_back();
+	guests_fill_holes();
 	file_ends_earlier();
 
 	printf("\n%s\n", failures ? "Not everything was as it should be." :
-	       "The devices and the guest followed the file at every step.");
+	       "The devices and the guests followed the file at every step.");
 	return failures ? 1 : 0;
 }
