@@ -81,7 +81,15 @@ asm("	.pushsection .rodata\n"
 	"2:	mov	%edx, %eax\n"
 	"	out	%al, $0x10\n"
 
-	"	.org	vmm_agent + 6 * 32\n"
+	"	.org	vmm_agent + 6 * 32\n"	/* VMM_COUNT */
+	"1:	incl	(%edi)\n"
+	"	inc	%eax\n"
+	"	mov	%eax, 4(%esi)\n"
+	"	cmpl	$0, (%esi)\n"
+	"	je	1b\n"
+	"	out	%al, $0x10\n"
+
+	"	.org	vmm_agent + 7 * 32\n"
 	"	.code64\n"
 	"	.popsection\n");
 

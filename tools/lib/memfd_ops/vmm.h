@@ -95,7 +95,14 @@ enum vmm_opcode {
 	VMM_COPY,	/* count words to addr, from src */
 	VMM_TOUCH,	/* value to count words, stride bytes apart, from addr on */
 	VMM_COMPARE,	/* count words from addr on: how many are not value? */
+	VMM_COUNT,	/* add 1 to the word at addr, until struct vmm_count at src stops it */
 	VMM_NR_OPCODES
+};
+
+/* How VMM_COUNT, which does not leave the guest, can be watched, and be stopped */
+struct vmm_count {
+	__u32	stop;
+	__u32	done;	/* how often the guest has added 1 */
 };
 
 /* A word has 32 bits. Addresses are guest physical ones; the guest has no others. */
@@ -108,7 +115,8 @@ struct vmm_op {
 
 /*
  * Have the guest do that. The result is not negative: that of VMM_READ and
- * VMM_COMPARE, otherwise 0. A negative errno when the op is not over:
+ * VMM_COMPARE, how often VMM_COUNT has added 1, otherwise 0. A negative errno when the
+ * op is not over:
  *
  * -EPROTO	the guest stopped for something else: vcpu->run->exit_reason, which
  *		is KVM_EXIT_MMIO where there is no memory;
@@ -160,6 +168,12 @@ static inline __s64 vmm_compare(struct vmm_vcpu *vcpu, __u32 addr, __u32 count,
 {
 	return vmm_vcpu_run_op(vcpu, (struct vmm_op) {
 		.opcode = VMM_COMPARE, .addr = addr, .count = count, .value = value });
+}
+
+static inline __s64 vmm_count(struct vmm_vcpu *vcpu, __u32 addr, __u32 control)
+{
+	return vmm_vcpu_run_op(vcpu, (struct vmm_op) {
+		.opcode = VMM_COUNT, .addr = addr, .src = control });
 }
 
 /*
