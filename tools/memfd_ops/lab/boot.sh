@@ -37,8 +37,8 @@ cp "$OUT/$kind/initrd" "$work/initrd"
 (cd "$work/add" && find . | cpio -o -H newc -R 0:0 --quiet) >>"$work/initrd"
 
 # mttcg has a thread for each CPU, and real concurrency. But QEMU 7.2 then sometimes runs
-# a half-written text patch (KVM toggles static keys with the first and the last VM), or
-# walks a host address through a guest's nested page tables: KVM needs a single thread.
+# a half-written text patch, or walks a host address through a guest's nested page tables.
+# KVM patches code with the first and the last VM: keep-vm.c avoids that.
 cpus=(-smp 2 -cpu max)
 last_cpu=1
 case ${ACCEL:=tcg} in
@@ -60,6 +60,8 @@ truncate -s 64M "$work/disk"
 
 # Do not let the kernel test its timer interrupts: on a busy machine they come late.
 append="no_timer_check "
+# The KUnit suites run at boot, and tests.sh prints their results for the part "plain".
+[ "$1 ${2:-}" = "tests plain" ] || append+="kunit.enable=0 "
 memory=(-m "${MEM:=2G}")
 case $kind in
 check|kcsan)

@@ -87,6 +87,9 @@ kvm_selftests() {
 			"$out/$test.o" "$out"/lib/*.o "$out"/lib/x86_64/*.o
 	done
 	cp -r "${tests[@]/#/$out/}" "$out/memfd" "$root/linux-selftests/kvm"
+	mkdir -p "$root/lab"
+	gcc -O2 -g -Wall -Wextra -isystem "$kout/usr/include" -static \
+		-o "$root/lab/keep-vm" "$LAB/keep-vm.c"
 	cat >"$root/linux-selftests/list" <<-'END'
 		kvm/guest_memfd_test
 		kvm/pre_fault_memory_test

@@ -3,8 +3,8 @@
 #
 # tests.sh PART ROUNDS [VARIABLE=VALUE...]: run the kselftests of /root/PART.list ROUNDS
 # times, with these variables set. A line is a directory, a program in it, and its
-# arguments. PART=plain prints the results of the KUnit suites first, which ran at boot.
-# The lines "lab: " are for check-report.py.
+# arguments. PART=plain prints the results of the KUnit suites first, which ran at boot;
+# PART=kvm keeps VMs all the time. The lines "lab: " are for check-report.py.
 
 part=$1 rounds=$2
 shift 2
@@ -21,6 +21,8 @@ if [ "$part" = plain ]; then
 		echo "lab: end $?"
 	done
 fi
+
+[ "$part" != kvm ] || [ ! -e /dev/kvm ] || /lab/keep-vm || exit
 
 # Not kselftest's runner.sh: it needs GNU timeout, and reports programs, not test cases.
 timeout=600
