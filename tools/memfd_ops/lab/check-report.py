@@ -16,7 +16,7 @@ import kunit_parser as ktap  # noqa: E402
 from kunit_printer import Printer  # noqa: E402
 
 BEGIN = re.compile(r"^lab: begin (kunit|kselftest) (.*)\n", re.M)
-END = re.compile(r"^lab: end (\d+)$", re.M)
+END = re.compile(r"^lab: end (\d+)(?:, (\d+) s)?$", re.M)
 SKIP = re.compile(r"^\s*(?:(?:not )?ok .*|1\.\.0 *)# SKIP *(.*)", re.M)
 # A version, a plan, results: the parser accepts no plan, and hangs on a late one. KUnit
 # prints none for the parameters of a case.
@@ -24,7 +24,10 @@ KINDS = ((ktap.KTAP_START, "V"), (ktap.TAP_START, "V"), (ktap.TEST_PLAN, "P"),
          (ktap.TEST_RESULT, "R"), (re.compile(r"\s*(not )?ok\b"), "?"))
 COMPLETE = re.compile(r"VPR*(VP?R*)*")
 
+LONGEST = 10  # that many programs are listed with their time
+
 counts = {"passed": 0, "failed": 0, "skipped": 0}
+seconds = {}
 
 
 def problem(name, text):
@@ -97,6 +100,8 @@ output = sys.stdin.read()
 parts = BEGIN.split(output)
 for kind, name, text in zip(parts[1::3], parts[2::3], parts[3::3]):
     end = END.search(text)
+    if end and end[2]:
+        seconds[name] = seconds.get(name, 0) + int(end[2])
     count(name.split(" -r ")[0], text[:end.start()] if end else text,
           end[1] if end else "unknown")
 for kind, title in (("kunit", "KUnit suite"), ("kselftest", "kselftest")):
@@ -104,5 +109,7 @@ for kind, title in (("kunit", "KUnit suite"), ("kselftest", "kselftest")):
         problem("make check", f"no {title} ran")
 for text in re.findall("^lab: problem: (.*)", output, re.M):
     problem("make check", text)
+for name in sorted(seconds, key=seconds.get, reverse=True)[:LONGEST]:
+    print(f"{seconds[name]:6} s  {name}")
 print(", ".join(f"{number} {what}" for what, number in counts.items()))
 sys.exit(counts["failed"] > 0)

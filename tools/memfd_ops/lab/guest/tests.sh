@@ -33,10 +33,11 @@ while [ "$rounds" -gt 0 ]; do
 	while read -r directory name arguments; do
 		cd "$directory" || exit
 		echo "lab: begin kselftest $name${arguments:+ $arguments}"
+		start=$(date +%s)
 		# shellcheck disable=SC2086 # any number of arguments
 		timeout -s KILL "$timeout" "./$name" $arguments </dev/null
 		# A killed program may leave a line unfinished.
-		printf '\nlab: end %s\n' $?
+		printf '\nlab: end %s, %s s\n' $? $(($(date +%s) - start))
 	done <"/root/$part.list"
 	rounds=$((rounds - 1))
 done
