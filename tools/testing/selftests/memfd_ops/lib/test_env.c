@@ -4,6 +4,10 @@
 
 #include "test_env.h"
 
+#ifndef SWAP_FLAG_DISCARD_ONCE
+#define SWAP_FLAG_DISCARD_ONCE	0x20000
+#endif
+
 #define PAGE_CLUSTER	"/proc/sys/vm/page-cluster"
 
 int errno_of(int ret)
@@ -191,7 +195,8 @@ int env_swap(struct test_env *env)
 		return -EIO;
 	}
 	close(fd);
-	if (swapon("/dev/ram0", 0))
+	/* empty, as the first time: a page that was there once takes no allocation */
+	if (swapon("/dev/ram0", SWAP_FLAG_DISCARD | SWAP_FLAG_DISCARD_ONCE))
 		return -errno;
 	env->swap = true;
 	return 0;
