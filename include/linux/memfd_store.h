@@ -194,7 +194,7 @@ static inline bool memfd_has_consumers(struct address_space *mapping)
 
 /**
  * memfd_folio_has_consumers - has the file of a folio any consumer?
- * @folio: of any kind, referenced; need not be locked
+ * @folio: on an LRU list or isolated from one, referenced; need not be locked
  *
  * Context: any.
  * Return: true if @folio is in the page cache of a file that has a consumer.
@@ -471,7 +471,7 @@ static inline void memfd_fallocate_end(struct address_space *mapping,
 
 /**
  * memfd_test_young - has a consumer accessed a folio?
- * @folio: of any kind, locked and referenced
+ * @folio: on an LRU list or isolated from one, locked and referenced
  *
  * Context: may sleep; in reclaim, too.
  * Return: true if a consumer has accessed a page of @folio since the last
@@ -484,7 +484,7 @@ static inline bool memfd_test_young(struct folio *folio)
 
 /**
  * memfd_clear_young - has a consumer accessed a folio? Forget it
- * @folio: of any kind, locked and referenced
+ * @folio: on an LRU list or isolated from one, locked and referenced
  *
  * Does not flush TLBs: if one has the translation, the next access may leave no
  * trace.

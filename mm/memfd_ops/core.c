@@ -315,6 +315,7 @@ static void memfd_insert_consumer(struct memfd_falloc_notifier *mn)
 		WRITE_ONCE(cs->nr_pinning, cs->nr_pinning + 1);
 		WRITE_ONCE(cs->nr_vetoing, cs->nr_vetoing + !mn->may_miss);
 	}
+	WRITE_ONCE(cs->nr_aging, cs->nr_aging + !!mn->ops->young);
 	if (!cs->nr++)
 		set_bit(AS_MEMFD_CONSUMERS, &mapping->flags);
 	spin_unlock(&cs->lock);
@@ -329,6 +330,7 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
 
 	lockdep_assert_held(&cs->lock);
 	interval_tree_remove(&mn->window, &cs->tree);
+	WRITE_ONCE(cs->nr_aging, cs->nr_aging - !!mn->ops->young);
 	if (!--cs->nr)
 		clear_bit(AS_MEMFD_CONSUMERS, &cs->inode->i_mapping->flags);
 	if (consumer_pins(mn)) {
@@ -976,21 +978,30 @@ void __memfd_poison_end(struct memfd_invalidation *inv)
  * Aging
  */
 
+/*
+ * Reclaim asks about folio after folio, possibly for others than the owner of the file:
+ * ask no more consumers than that about one. The rest is as if it had no @young.
+ */
+#define MEMFD_MAX_AGING		64
+
 bool __memfd_young(struct folio *folio, bool clear)
 {
 	struct memfd_consumers *cs = memfd_consumers(folio->mapping);
 	pgoff_t start = folio->index, end = folio_next_index(folio), s, e;
 	struct memfd_falloc_notifier *mn;
+	unsigned int left = MEMFD_MAX_AGING;
 	bool young = false;
 
 	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	if (!READ_ONCE(cs->nr_aging))
+		return false;
 	lock_map_acquire_read(&memfd_callback_map);
 	for_each_consumer(cs, mn, start, end, U64_MAX) {
 		if (!mn->ops->young)
 			continue;
 		memfd_clip(mn, start, end, &s, &e);
 		young |= mn->ops->young(mn, s, e, clear);
-		if (young && !clear) {
+		if ((young && !clear) || !--left) {
 			memfd_put_consumer(cs, mn);
 			break;
 		}

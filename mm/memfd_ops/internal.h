@@ -29,6 +29,7 @@
  * @nr_pinning: how many of them pin; read without @lock where a folio lock or
  *	i_rwsem orders it, see memfd_insert_consumer()
  * @nr_vetoing: how many of those have a veto; read as @nr_pinning
+ * @nr_aging: how many consumers have @young; a hint without @lock
  * @generation: counts registrations and invalidations, and so orders them
  * @invalidations: those under way. One is on the list from before the first
  *	callback runs until after the last one; while pages leave, no consumer
@@ -46,7 +47,7 @@ struct memfd_consumers {
 	spinlock_t lock;	/* see above */
 	struct rb_root_cached tree;
 	struct rb_root_cached pinning;
-	unsigned int nr, nr_pinning, nr_vetoing;
+	unsigned int nr, nr_pinning, nr_vetoing, nr_aging;
 	u64 generation;
 	struct list_head invalidations;
 	struct list_head reads;

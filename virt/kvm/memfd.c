@@ -29,9 +29,9 @@
  * holds a reference until it has mapped the folio, which keeps it from being split.
  *
  * Locks, outermost first: i_rwsem, the mapping's invalidate_lock, folio lock,
- * mmu_lock. The callbacks take only the last; KVM waits for them before it replaces
- * memslots. They do not wait for kvm->srcu: a memslot can be deleted while a vCPU
- * waits for one of its pages. A memslot registers before slots_lock is taken, since another process
+ * mmu_lock. The callbacks take only the last. They read memslots under kvm->srcu,
+ * and do not wait for it: a memslot can be deleted while a vCPU waits for one of
+ * its pages. A memslot registers before slots_lock is taken, since another process
  * can hold i_rwsem for as long as it likes; it unregisters under slots_lock, which
  * waits for callbacks alone.
  */
@@ -72,33 +72,10 @@ static gfn_t kvm_memfd_gfn(struct kvm_memfd *km, pgoff_t index)
 }
 
 /*
- * Keep KVM's memslots: the mmu notifier does so, too. Otherwise KVM may replace one
- * that is about to be used here by a copy at any time, and the VM's first nested
- * guest gives rmaps to the copy alone: see mmu_first_shadow_root_alloc().
- */
-static int kvm_memfd_hold_slots(struct kvm *kvm)
-{
-	spin_lock(&kvm->mn_invalidate_lock);
-	kvm->mn_active_invalidate_count++;
-	spin_unlock(&kvm->mn_invalidate_lock);
-	return srcu_read_lock(&kvm->srcu);
-}
-
-static void kvm_memfd_release_slots(struct kvm *kvm, int idx)
-{
-	bool wake;
-
-	srcu_read_unlock(&kvm->srcu, idx);
-	spin_lock(&kvm->mn_invalidate_lock);
-	wake = !--kvm->mn_active_invalidate_count;
-	spin_unlock(&kvm->mn_invalidate_lock);
-	if (wake)
-		rcuwait_wake_up(&kvm->mn_memslots_update_rcuwait);
-}
-
-/*
  * Call @handler for [start, end) of the memslots that KVM has there now: none before
- * the memslot is visible; and while it is being deleted, a copy of it.
+ * the memslot is visible; and while it is being deleted, a copy of it, which is not
+ * what the memslot was created with: mmu_first_shadow_root_alloc() gives rmaps to
+ * the copy alone. kvm->srcu is held for reading.
  */
 static bool kvm_memfd_handle(struct kvm *kvm, gfn_t start, gfn_t end,
 			     bool (*handler)(struct kvm *kvm,
@@ -134,16 +111,19 @@ static void kvm_memfd_invalidate(struct memfd_falloc_notifier *mn,
 	struct kvm *kvm = km->kvm;
 	int idx;
 
-	idx = kvm_memfd_hold_slots(kvm);
+	idx = srcu_read_lock(&kvm->srcu);
 	KVM_MMU_LOCK(kvm);
 	kvm_mmu_invalidate_begin(kvm);
 	km->invalidating++;
 	kvm_mmu_invalidate_range_add(kvm, first, last);
-	/* a fault in a memslot that becomes visible later finds in_progress or the seq */
+	/*
+	 * The faults of a memslot that becomes visible later see the invalidation by
+	 * mmu_invalidate_in_progress or mmu_invalidate_seq.
+	 */
 	if (kvm_memfd_handle(kvm, first, last, kvm_unmap_gfn_range))
 		kvm_flush_remote_tlbs(kvm);
 	KVM_MMU_UNLOCK(kvm);
-	kvm_memfd_release_slots(kvm, idx);
+	srcu_read_unlock(&kvm->srcu, idx);
 }
 
 static void kvm_memfd_invalidate_end(struct memfd_falloc_notifier *mn,
@@ -186,24 +166,28 @@ static int kvm_memfd_fallocate(struct memfd_falloc_notifier *mn,
 }
 
 /*
- * As KVM's mmu notifier does for ordinary memslots, without a flush. Where the memory
- * is shared now, these are the accesses to the shared page, which does no harm.
+ * KVM's answer to clear_young() of an mmu notifier: it does not flush TLBs. KVM ages
+ * by gfn: where all memory is shared now, none of the file's pages is mapped, and the
+ * accesses are those to other pages.
  */
 static bool kvm_memfd_young(struct memfd_falloc_notifier *mn,
 			    pgoff_t start, pgoff_t end, bool clear)
 {
 	struct kvm_memfd *km = to_kvm_memfd(mn);
+	gfn_t first = kvm_memfd_gfn(km, start), last = kvm_memfd_gfn(km, end);
 	struct kvm *kvm = km->kvm;
 	bool young;
 	int idx;
 
-	idx = kvm_memfd_hold_slots(kvm);
+	if (kvm_range_has_memory_attributes(kvm, first, last,
+					    KVM_MEMORY_ATTRIBUTE_PRIVATE, 0))
+		return false;
+	idx = srcu_read_lock(&kvm->srcu);
 	KVM_MMU_LOCK(kvm);
-	young = kvm_memfd_handle(kvm, kvm_memfd_gfn(km, start),
-				 kvm_memfd_gfn(km, end),
+	young = kvm_memfd_handle(kvm, first, last,
 				 clear ? kvm_age_gfn : kvm_test_age_gfn);
 	KVM_MMU_UNLOCK(kvm);
-	kvm_memfd_release_slots(kvm, idx);
+	srcu_read_unlock(&kvm->srcu, idx);
 	return young;
 }
 

@@ -6,10 +6,12 @@
  * Each open file holds one of them, after one of these lines has been written to it:
  *
  *	fault TID		the next fault of a vCPU, which this thread runs, between
- *				the lookup of the page and the lock of KVM's page tables
- *	invalidation FD A B	the next invalidation of pages [A, B) of that file, after
- *				the callbacks of consumers that registered before, while
- *				the pages are still in the file
+ *				the lookup of the page and the lock of KVM's page tables:
+ *				the vCPU has run before, which takes that lock as well
+ *	invalidation FD A B	the next invalidation of pages [A, B) of that file, while
+ *				the pages are still in the file, after the callbacks of
+ *				consumers whose window begins before A, or at A and which
+ *				registered before
  *
  * Then read() waits until it is held, and returns 0. Closing the file lets it go. A
  * second thread must not wait for one that waits for the first: both go on after
@@ -22,6 +24,7 @@
 #include <linux/file.h>
 #include <linux/init.h>
 #include <linux/memfd_ops.h>
+#include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
@@ -42,6 +45,9 @@ struct hold {
 	bool registered;
 	bool fault;
 };
+
+/* Held while a line is carried out */
+static DEFINE_MUTEX(hold_mutex);
 
 /* There is one held fault at a time. The probe uses nothing that is ever freed. */
 static pid_t hold_tid;
@@ -125,13 +131,16 @@ static ssize_t hold_write(struct file *file, const char __user *from, size_t siz
 	char line[64] = "";
 	int number, error;
 
-	if (size >= sizeof(line) || hold->registered || hold->fault)
+	if (size >= sizeof(line))
 		return -EINVAL;
 	if (copy_from_user(line, from, size))
 		return -EFAULT;
+	guard(mutex)(&hold_mutex);
+	if (hold->registered || hold->fault)
+		return -EINVAL;
 	if (sscanf(line, "invalidation %d %lu %lu", &number, &start, &end) == 3)
 		error = hold_next_invalidation(hold, number, start, end);
-	else if (sscanf(line, "fault %d", &number) == 1)
+	else if (sscanf(line, "fault %d", &number) == 1 && number > 0)
 		error = hold_next_fault(hold, number);
 	else
 		error = -EINVAL;
