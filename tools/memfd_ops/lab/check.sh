@@ -129,8 +129,8 @@ run_guest() {
 
 # Two guests at a time: most tests keep one CPU busy, or wait.
 trap 'trap - INT TERM; kill 0' INT TERM
-{ run_guest plain mttcg; run_guest linux tcg; } | sed -u 's/^/1: /' &
-run_guest kvm mttcg | sed -u 's/^/2: /' &
+run_guest plain mttcg | sed -u 's/^/1: /' &
+{ run_guest kvm mttcg; run_guest linux tcg; } | sed -u 's/^/2: /' &
 wait
 
 outputs=("${parts[@]/#/$LOGS/$what-}")

@@ -124,16 +124,6 @@ TEST_F_TIMEOUT(ordinary, soft_offline, 120)
  * Swap
  */
 
-/* The pages of a huge folio that is split on the way are not all found at once. */
-static size_t left_after_pageout(struct test_env *env)
-{
-	int tries;
-
-	for (tries = 0; tries < 3; tries++)
-		madvise(env->mem, HUGE, MADV_PAGEOUT);
-	return in_core_pages(env->mem, HUGE_PAGES);
-}
-
 TEST_F_TIMEOUT(ordinary, pageout, 120)
 {
 	struct mm_test *mm = &self->mm;

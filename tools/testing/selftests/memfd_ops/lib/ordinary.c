@@ -105,3 +105,20 @@ bool no_memory_at(struct guest *g, int n, size_t page)
 	note("page %zu: %lld, exit reason %u", page, ret, vcpu->run->exit_reason);
 	return false;
 }
+
+size_t left_after_pageout(struct test_env *env)
+{
+	int tries;
+	size_t i;
+
+	for (tries = 0; tries < 2; tries++) {
+		for (i = 0; i < HUGE_PAGES; i++)
+			if (in_core(at(env, i)))
+				*(volatile unsigned char *)at(env, i);
+		/* this empties the lists of all CPUs */
+		if (write_file("/proc/sys/vm/drop_caches", "1"))
+			return SIZE_MAX;
+		madvise(env->mem, HUGE, MADV_PAGEOUT);
+	}
+	return in_core_pages(env->mem, HUGE_PAGES);
+}

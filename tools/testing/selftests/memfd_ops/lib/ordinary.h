@@ -51,4 +51,11 @@ bool device_faults(struct test_env *env, size_t from, size_t to);
 /* Does the guest's access fail with EFAULT, and without another explanation? */
 bool no_memory_at(struct guest *g, int n, size_t page);
 
+/*
+ * Page the first 2 MiB out. How many pages are left? MADV_PAGEOUT finds pages that are
+ * mapped, and not in a list of a CPU. Where it has split a huge folio, some pages may be
+ * left in such a list, and have lost their mapping: it takes a second time.
+ */
+size_t left_after_pageout(struct test_env *env);
+
 #endif /* TEST_ORDINARY_H */
