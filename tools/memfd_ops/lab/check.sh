@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # check.sh check: build the debug kernel, boot it, run the tests and count the results.
-# T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot. The
-# programs that use KVM run in a guest of their own, with keep-vm; and Linux's own tests of
+# T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot.
+# WITHOUT= leaves out programs. The programs that use KVM run in a guest of their own, with keep-vm; and Linux's own tests of
 # KVM in a third one.
 # check.sh torture: run the random tests over and over, for T= seconds.
 
@@ -74,6 +74,8 @@ selection() {
 
 	for directory in selftests linux-selftests; do
 		while read -r name arguments; do
+			# shellcheck disable=SC2053 # a pattern
+			[[ $name != ${WITHOUT:-} ]] || continue
 			# shellcheck disable=SC2053 # a pattern
 			if [[ $name != $pattern ]]; then
 				[[ $pattern == *.* && $directory = selftests ]] || continue
