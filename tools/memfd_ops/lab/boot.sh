@@ -58,8 +58,9 @@ esac
 # The disk of an NVMe controller, for memfd-ops-nvme: the kernel has no driver for it.
 truncate -s 64M "$work/disk"
 
-# Do not let the kernel test its timer interrupts: on a busy machine they come late.
-append="no_timer_check "
+# Do not let the kernel test its timer interrupts: on a busy machine they come late. Have
+# the initramfs unpacked before KUnit runs: the first consumer patches code which that uses.
+append="no_timer_check initramfs_async=0 "
 # The KUnit suites run at boot, and tests.sh prints their results for the part "plain".
 [ "$1 ${2:-}" = "tests plain" ] || append+="kunit.enable=0 "
 memory=(-m "${MEM:=2G}")
