@@ -3,8 +3,8 @@
 #
 # check.sh check: build the debug kernel, boot it, run the tests and count the results.
 # T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot.
-# WITHOUT= leaves out programs. The programs that use KVM run in a guest of their own, with keep-vm; and Linux's own tests of
-# KVM in a third one.
+# WITHOUT= leaves out programs. The programs that use KVM run in a guest of their own, with
+# keep-vm; and Linux's own tests of KVM in a third one.
 # check.sh torture: run the random tests over and over, for T= seconds.
 
 . "$(dirname "$0")/lib.sh"
