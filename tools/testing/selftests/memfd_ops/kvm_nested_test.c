@@ -119,23 +119,22 @@ static void *read_late_page(void *arg)
  * for which KVM gives all memslots of that moment what it needs to find shadow pages; and
  * then the file loses a page.
  */
-TEST_F_TIMEOUT(nested, punch_while_the_slot_goes, 60)
+static void punch_while_the_slot_goes(struct __test_metadata *_metadata,
+				      struct guest *g, struct late_page *late, int fd)
 {
-	struct guest *g = &self->g;
 	struct deletion deletion = { &g->vmm, -1 };
 	struct kvm_pre_fault_memory range;
 	pthread_t reader, deleter;
 	void *word;
 	int ret;
 
-	ASSERT_EQ(0, add_slot(g, KEEP, 0, PAGES));
-	ASSERT_EQ(0, grow(g->env.fd, 0, PAGES));
+	ASSERT_EQ(0, set_region(&g->vmm, slot_region(g, fd, PAGES)));
+	ASSERT_EQ(0, vmm_set_private(&g->vmm, GPA, PAGES * PAGE, true));
 	ASSERT_EQ(0, guest_fill(g, GOES, 15));
-	ASSERT_EQ(0, late_page_create(&self->late));
-	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, self->late.mem,
-				  -1, 0));
+	ASSERT_EQ(0, late_page_create(late));
+	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, late->mem, -1, 0));
 	ASSERT_EQ(0, pthread_create(&reader, NULL, read_late_page, &g->vmm));
-	ASSERT_EQ(0, late_page_wait(&self->late));
+	ASSERT_EQ(0, late_page_wait(late));
 	ASSERT_EQ(0, pthread_create(&deleter, NULL, delete_slot, &deletion));
 	do {
 		ret = pre_fault(g, &range, GOES, 1);
@@ -143,16 +142,33 @@ TEST_F_TIMEOUT(nested, punch_while_the_slot_goes, 60)
 	EXPECT_EQ(-EAGAIN, ret);	/* the copy is there */
 
 	EXPECT_EQ(0, nested_enter(&g->vmm, 0));
-	EXPECT_EQ(0, punch(g->env.fd, GOES, 1));
+	EXPECT_EQ(0, punch(fd, GOES, 1));
 	EXPECT_EQ(-1, deletion.result);	/* it still waits */
 
-	ASSERT_EQ(0, late_page_give(&self->late));
+	ASSERT_EQ(0, late_page_give(late));
 	ASSERT_EQ(0, pthread_join(reader, &word));
 	EXPECT_EQ(NULL, word);
 	ASSERT_EQ(0, pthread_join(deleter, NULL));
 	EXPECT_EQ(0, deletion.result);
-	EXPECT_EQ(0, consumers_of(g->env.fd));
 	EXPECT_TRUE(lacks(g, GOES));
+}
+
+TEST_F_TIMEOUT(nested, punch_while_the_slot_goes, 60)
+{
+	struct guest *g = &self->g;
+
+	punch_while_the_slot_goes(_metadata, g, &self->late, g->env.fd);
+	EXPECT_EQ(0, consumers_of(g->env.fd));
+}
+
+/* The file of one VM alone: KVM looks at the memslot that it was created with. */
+TEST_F_TIMEOUT(nested, guest_memfd_while_the_slot_goes, 60)
+{
+	int fd = create_guest_memfd(&self->g.vmm, PAGES * PAGE);
+
+	ASSERT_LE(0, fd);
+	punch_while_the_slot_goes(_metadata, &self->g, &self->late, fd);
+	close(fd);
 }
 
 TEST_HARNESS_MAIN
