@@ -29,8 +29,6 @@ FIXTURE_VARIANT_ADD(ordinary, both_huge_pages)
 	.device = true,
 };
 
-#define HWPOISON	"/sys/kernel/debug/hwpoison/"
-
 /* The page that fails */
 #define BAD		(9 * STRIDE)
 
@@ -219,18 +217,6 @@ static bool guest_gets_sigbus(struct mm_test *mm, size_t page)
 	note("page %zu: %s, %lld, si_code %d", page, caught ? "SIGBUS" : "no signal", ret,
 	     signal_of_guest.si_code);
 	return false;
-}
-
-/* Let it fail while no process has it mapped, and so neither has the guest. */
-static int poison_unmapped(unsigned char *addr)
-{
-	unsigned char *huge = (unsigned char *)((uintptr_t)addr & ~(HUGE - 1));
-	char text[32];
-
-	snprintf(text, sizeof(text), "%llu", pfn_of(addr));
-	if (madvise(huge, HUGE, MADV_DONTNEED))
-		return -errno;
-	return write_file(HWPOISON "corrupt-pfn", text);
 }
 
 static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm,

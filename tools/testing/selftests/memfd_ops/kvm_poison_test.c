@@ -12,8 +12,6 @@
 /* The page that fails, of 2 MiB */
 #define BAD		77
 
-#define HWPOISON	"/sys/kernel/debug/hwpoison/"
-
 static sigjmp_buf on_bus_error;
 
 static void bus_error(int sig)
@@ -120,18 +118,6 @@ static void is_poisoned(struct __test_metadata *_metadata, struct mm_test *mm,
 		EXPECT_EQ(KVM_EXIT_MEMORY_FAULT, vcpu->run->exit_reason);
 		EXPECT_EQ(gpa_of(page), vcpu->run->memory_fault.gpa);
 	}
-}
-
-/* Let its memory fail while no process has it mapped: the consumers alone have it. */
-static int poison_unmapped(unsigned char *addr)
-{
-	unsigned char *huge = (unsigned char *)((uintptr_t)addr & ~(HUGE - 1));
-	char text[32];
-
-	snprintf(text, sizeof(text), "%llu", pfn_of(addr));
-	if (madvise(huge, HUGE, MADV_DONTNEED))
-		return -errno;
-	return write_file(HWPOISON "corrupt-pfn", text);
 }
 
 static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm,

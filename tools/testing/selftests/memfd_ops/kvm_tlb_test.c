@@ -28,8 +28,6 @@
 /* How often a page leaves: the vCPUs may just be out of the guest for another reason. */
 #define ROUNDS		20
 
-#define HWPOISON	"/sys/kernel/debug/hwpoison/"
-
 struct tlb_test;
 
 /* The VMM's thread of a vCPU */

@@ -146,3 +146,14 @@ int bind_file(struct mm_test *mm, int mode, int node, unsigned int flags)
 	return syscall(SYS_mbind, env->mem, env->pages * PAGE, mode, &mask,
 		       8 * sizeof(mask), flags) ? -errno : 0;
 }
+
+int poison_unmapped(unsigned char *addr)
+{
+	unsigned char *huge = (unsigned char *)((uintptr_t)addr & ~(HUGE - 1));
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", pfn_of(addr));
+	if (madvise(huge, HUGE, MADV_DONTNEED))
+		return -errno;
+	return write_file(HWPOISON "corrupt-pfn", text);
+}

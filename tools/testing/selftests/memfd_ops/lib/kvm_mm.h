@@ -60,4 +60,8 @@ size_t pages_on(struct mm_test *mm, int node);
 /* Where the file's pages come from, and with MPOL_MF_MOVE where they go */
 int bind_file(struct mm_test *mm, int mode, int node, unsigned int flags);
 
+/* The kernel's own injector, and memory that fails while no process has it mapped */
+#define HWPOISON	"/sys/kernel/debug/hwpoison/"
+int poison_unmapped(unsigned char *addr);
+
 #endif /* TEST_KVM_MM_H */
