@@ -38,7 +38,7 @@ cp "$OUT/$kind/initrd" "$work/initrd"
 
 # mttcg has a thread for each CPU, and real concurrency. But QEMU 7.2 then sometimes runs
 # a half-written text patch, or walks a host address through a guest's nested page tables.
-# KVM patches code with the first and the last VM: keep-vm.c avoids that.
+# Consumers and VMs patch code, the first and the last: keep-vm.c avoids that.
 cpus=(-smp 2 -cpu max)
 last_cpu=1
 case ${ACCEL:=tcg} in
