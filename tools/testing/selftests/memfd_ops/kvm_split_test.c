@@ -650,7 +650,7 @@ FIXTURE_TEARDOWN(race)
 	guest_teardown(&self->g);
 }
 
-TEST_F_TIMEOUT(race, at_random, 400)
+TEST_F_TIMEOUT(race, at_random, TEST_LONGEST)
 {
 	struct guest *g = &self->g;
 	struct race *race = calloc(1, sizeof(*race));

@@ -353,7 +353,7 @@ FIXTURE_TEARDOWN(kvm_torture)
 	env_teardown(&self->env);
 }
 
-TEST_F_TIMEOUT(kvm_torture, small_pages, 300)
+TEST_F_TIMEOUT(kvm_torture, small_pages, TEST_LONGEST)
 {
 	int ret = env_setup(&self->env, HUGE_PAGES);
 
@@ -365,7 +365,7 @@ TEST_F_TIMEOUT(kvm_torture, small_pages, 300)
 	torture(_metadata, &self->env, false);
 }
 
-TEST_F_TIMEOUT(kvm_torture, huge_pages, 300)
+TEST_F_TIMEOUT(kvm_torture, huge_pages, TEST_LONGEST)
 {
 	int ret = env_setup(&self->env, REGIONS * HUGE_PAGES);
 

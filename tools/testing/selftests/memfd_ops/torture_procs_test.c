@@ -219,7 +219,7 @@ FIXTURE_TEARDOWN(torture_procs)
 	cgroup_leave();
 }
 
-TEST_F_TIMEOUT(torture_procs, all, 300)
+TEST_F_TIMEOUT(torture_procs, all, TEST_LONGEST)
 {
 	struct supervisor *s = &self->s;
 	long before, seconds;

@@ -426,7 +426,7 @@ static int set_up(struct test_env *env, size_t pages)
 	return ret ? ret : env_keep_followed(env);
 }
 
-TEST_F_TIMEOUT(torture, small_pages, 300)
+TEST_F_TIMEOUT(torture, small_pages, TEST_LONGEST)
 {
 	int ret = set_up(&self->env, HUGE_PAGES);
 
@@ -437,7 +437,7 @@ TEST_F_TIMEOUT(torture, small_pages, 300)
 	torture(_metadata, &self->env, false);
 }
 
-TEST_F_TIMEOUT(torture, huge_pages, 300)
+TEST_F_TIMEOUT(torture, huge_pages, TEST_LONGEST)
 {
 	int ret = set_up(&self->env, REGIONS * HUGE_PAGES);
 
