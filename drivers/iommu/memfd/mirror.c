@@ -300,12 +300,12 @@ static void lock_to_revoke(struct iommu_memfd *im)
 
 /*
  * How many pages may one iommu_map() cover? Fewer than one entry of the next larger
- * size, so that each has an entry of its own. One, if the driver cannot unmap a
- * part of what one call mapped.
+ * size, so that no two pages share an entry. One, if the driver cannot unmap a part
+ * of what one call mapped.
  */
 static pgoff_t max_batch(const struct iommu_domain *domain)
 {
-	unsigned long larger = domain->pgsize_bitmap & ~PAGE_SIZE;
+	unsigned long larger = domain->pgsize_bitmap & PAGE_MASK & ~PAGE_SIZE;
 	unsigned int shift = larger ? __ffs(larger) : BITS_PER_LONG - 1;
 
 	if (!domain->ops->unmaps_any_page)
@@ -1049,13 +1049,13 @@ static const struct memfd_falloc_notifier_ops mirror_ops = {
  * @dev: a device whose reserved regions no mirror may cover, or NULL
  *
  * Context: may sleep.
- * Return: 0, or -EINVAL if the domain's smallest page is not the CPU's.
+ * Return: 0, or -EINVAL if the domain's smallest page is larger than the CPU's.
  */
 int iommu_memfd_domain_init(struct iommu_memfd_domain *imd,
 			    struct iommu_domain *domain, struct device *dev)
 {
 	if (!domain->pgsize_bitmap ||
-	    __ffs(domain->pgsize_bitmap) != PAGE_SHIFT)
+	    __ffs(domain->pgsize_bitmap) > PAGE_SHIFT)
 		return -EINVAL;
 
 	imd->domain = domain;

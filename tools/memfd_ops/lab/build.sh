@@ -104,39 +104,61 @@ kvm_selftests() {
 	END
 }
 
-# Copy those parts of the tree that the base's own selftests need, and mend them.
+# mend_selftests DIR PART...: copy those parts of the tree, which its own selftests need,
+# and mend them.
 mend_selftests() {
-	local mends=$LAB/regress-selftests.patch
+	local mends=$LAB/regress-selftests.patch dir=$1
 
-	[ ! -e "$1/mended" ] || [ "$mends" -nt "$1/mended" ] || return 0
-	rm -rf "$1"
-	mkdir -p "$1"
-	(cd "$TREE" && cp -a --parents -t "$1" tools include/vdso \
-		scripts/subarch.include mm/gup_test.h lib/test_hmm_uapi.h \
-		drivers/iommu/iommufd/iommufd_test.h)
-	patch -d "$1" -p1 -F0 <"$mends"
-	touch "$1/mended"
+	shift
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	(cd "$TREE" && cp -a --parents -t "$dir" tools/testing/selftests \
+		scripts/subarch.include drivers/iommu/iommufd/iommufd_test.h "$@")
+	patch -d "$dir" -p1 -F0 <"$mends"
+	touch "$dir/mended"
 }
 
-# The selftests that make regress runs, static, in $OUT/selftests; and Debian's stress-ng
-# with its libraries.
-base_selftests() {
-	local headers="-isystem $kout/usr/include" mended=$OUT/mended suite
+# build_selftests DIR SUITE...: those of the mended tree, static, in $OUT/selftests
+build_selftests() {
+	local headers="-isystem $kout/usr/include" mended=$1 suite
 
+	shift
 	kmake "$kind" headers
-	mend_selftests "$mended"
-	while read -r suite; do
+	for suite; do
 		mkdir -p "$OUT/selftests.build/$suite"
 		PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP \
 			make -C "$mended/tools/testing/selftests/$suite" -j"${J:-$(nproc)}" \
 			OUTPUT="$OUT/selftests.build/$suite" KHDR_INCLUDES="$headers" \
 			USERLDFLAGS=-static INSTALL_PATH="$OUT/selftests/$suite" install
-	done < <(sed -n 's/^\([a-z][^ ]*\) .*/\1/p' "$LAB/regress.tests" | sort -u |
-		grep -vx stress-ng)
+	done
+}
+
+# The selftests that make regress runs, and Debian's stress-ng with its libraries
+base_selftests() {
+	local mended=$OUT/mended suites
+
+	[ "$mended/mended" -nt "$LAB/regress-selftests.patch" ] ||
+		mend_selftests "$mended" tools include/vdso mm/gup_test.h lib/test_hmm_uapi.h
+	mapfile -t suites < <(sed -n 's/^\([a-z][^ ]*\) .*/\1/p' "$LAB/regress.tests" |
+		sort -u | grep -vx stress-ng)
+	build_selftests "$mended" "${suites[@]}"
 	mkdir -p "$OUT/selftests/stress-ng"
 	cp "$(command -v stress-ng)" "$OUT/selftests/stress-ng"
 	ldd "$OUT/selftests/stress-ng/stress-ng" | grep -o '/[^ ]*' |
 		xargs cp -Lt "$OUT/selftests/stress-ng"
+}
+
+# iommufd's own selftests, with our cases; in the initramfs these alone
+iommufd_selftests() {
+	mend_selftests "$OUT/mended"
+	build_selftests "$OUT/mended" iommu
+	is_debug_kernel "$kind" || return 0
+	mkdir -p "$root/linux-selftests"
+	cp -r "$OUT/selftests/iommu" "$root/linux-selftests"
+	cat >>"$root/linux-selftests/list" <<-'END'
+		iommu/iommufd -v one_domain_follow -v two_domains_follow
+		iommu/iommufd_fail_nth -t follow_domain -t follow_two_domains
+	END
 }
 
 initramfs() {
@@ -169,4 +191,7 @@ rm -rf "$root"
 [ "$kind" = regress ] || phase "$kind-programs" user_programs
 [ -z "${LAB_BASE:-}" ] || phase "$kind-selftests" base_selftests
 ! is_debug_kernel "$kind" || phase "$kind-kvm-selftests" kvm_selftests
+case ${LAB_BASE:+base-}$kind in
+regress|check|kcsan) phase "$kind-iommufd-selftests" iommufd_selftests ;;
+esac
 phase "$kind-initramfs" initramfs

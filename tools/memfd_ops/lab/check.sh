@@ -5,7 +5,7 @@
 # T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot.
 # WITHOUT= leaves out programs. The programs that use KVM run in a guest of their own;
 # those for which the CPUs must run at the same time in another one, on two threads, with
-# keep-vm; and Linux's own tests of KVM in a last one.
+# keep-vm; and Linux's own tests of KVM and of iommufd in two more.
 # check.sh torture: run the random tests over and over, for T= seconds.
 
 . "$(dirname "$0")/lib.sh"
@@ -95,11 +95,13 @@ selection >"$LOGS/all.list"
 two_threads='^/selftests (kvm_(tlb|share|torture)|torture|torture_procs)_test'
 uses_kvm='^/selftests kvm'
 linux_own='^/linux-selftests kvm'
+mock_iommu='^/linux-selftests iommu'
 part() { grep -E "$1" "$LOGS/all.list" | grep -vE "$2" >"$LOGS/$3.list" || true; }
-part . "$two_threads|$uses_kvm|$linux_own" plain
+part . "$two_threads|$uses_kvm|$linux_own|$mock_iommu" plain
 part "$uses_kvm" "$two_threads" kvm
 part "$two_threads" '^$' threads
 part "$linux_own" '^$' linux
+part "$mock_iommu" '^$' iommufd
 
 # Each case of torture has its share of the time, ten seconds at least, in rounds of a
 # minute at most: a seed reproduces no more than one round.
@@ -113,7 +115,7 @@ if [ "$what" = torture ]; then
 fi
 
 parts=(plain)
-for part in kvm threads linux; do
+for part in kvm threads linux iommufd; do
 	[ ! -s "$LOGS/$part.list" ] || parts+=("$part")
 done
 
@@ -138,7 +140,12 @@ run_guest() {
 # Two guests at a time: most tests keep one CPU busy, or wait.
 trap 'trap - INT TERM; kill 0' INT TERM
 { run_guest plain tcg; run_guest threads mttcg; } | sed -u 's/^/1: /' &
-{ run_guest kvm tcg; run_guest linux tcg; } | sed -u 's/^/2: /' &
+{
+	run_guest kvm tcg
+	run_guest linux tcg
+	# its mock IOMMU has to be the first
+	IOMMU=none run_guest iommufd tcg
+} | sed -u 's/^/2: /' &
 wait
 
 outputs=("${parts[@]/#/$LOGS/$what-}")

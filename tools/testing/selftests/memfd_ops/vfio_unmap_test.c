@@ -24,8 +24,6 @@ FIXTURE(unmap)
 {
 	struct test_env env;
 	int other;		/* the file whose page is the first */
-	__s64 unmapped;
-	volatile bool done;
 };
 
 FIXTURE_VARIANT(unmap)
@@ -103,34 +101,41 @@ static int map_in_gap(struct test_env *env, bool follow, __u64 *iova)
 	return errno_of(ret);
 }
 
+struct unmap_call {
+	pthread_t thread;
+	struct space *space;
+	__s64 unmapped;
+	volatile bool done;
+};
+
 static void *unmap_range(void *arg)
 {
-	FIXTURE_DATA(unmap) *self = arg;
+	struct unmap_call *call = arg;
 
-	self->unmapped = space_unmap(&self->env.space, BASE, SIZE);
-	self->done = true;
+	call->unmapped = space_unmap(call->space, BASE, SIZE);
+	call->done = true;
 	return NULL;
 }
 
 TEST_F_TIMEOUT(unmap, leaves_later_mappings, 240)
 {
 	struct test_env *env = &self->env;
-	pthread_t thread;
 	int made = 0;
 	__u64 iova;
 
 	while (made < ENOUGH) {
+		struct unmap_call call = { .space = &env->space };
+
 		ASSERT_EQ(0, map_range(env, self->other));
-		self->done = false;
-		ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_range, self));
+		ASSERT_EQ(0, pthread_create(&call.thread, NULL, unmap_range, &call));
 		/* the first page has been unmapped: the call is under way */
 		while (consumers_of(self->other))
 			;
 		ASSERT_EQ(0, map_in_gap(env, variant->follow, &iova));
-		if (!self->done)
+		if (!call.done)
 			made++;
-		ASSERT_EQ(0, pthread_join(thread, NULL));
-		EXPECT_EQ(SIZE - GAP * PAGE, self->unmapped);
+		ASSERT_EQ(0, pthread_join(call.thread, NULL));
+		EXPECT_EQ(SIZE - GAP * PAGE, call.unmapped);
 		EXPECT_TRUE(iova >= GAP_AT && iova < GAP_AT + GAP * PAGE);
 		ASSERT_EQ(PAGE, space_unmap(&env->space, iova, PAGE));
 	}
