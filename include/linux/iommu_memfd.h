@@ -20,6 +20,8 @@ struct file;
 struct iommu_domain;
 struct iommu_memfd;
 struct mm_struct;
+struct task_struct;
+struct user_struct;
 
 /**
  * struct iommu_memfd_domain - the IOVA space in which mirrors live
@@ -61,16 +63,25 @@ struct iommu_memfd *iommu_memfd_map(struct iommu_memfd_domain *imd, u64 iova,
 void iommu_memfd_unmap(struct iommu_memfd *im);
 bool iommu_memfd_next_run(struct iommu_memfd *im, u64 *iova, u64 *length);
 
+/* The counters that an account raises, private to iommu_memfd */
+enum iommu_memfd_charge_mode {
+	IOMMU_MEMFD_CHARGE_NOBODY,
+	IOMMU_MEMFD_CHARGE_MM,		/* in followed_vm */
+	IOMMU_MEMFD_CHARGE_USER,	/* in locked_vm */
+};
+
 /**
- * struct iommu_memfd_account - pinned pages, and the process they count for
+ * struct iommu_memfd_account - pinned pages, and to whom they are charged
  *
- * The pages count in the process's pinned_vm, which is kept below its
- * RLIMIT_MEMLOCK.
+ * In all modes the pages count in the process's pinned_vm, which is VmPin in
+ * /proc/PID/status and has no limit.
  */
 struct iommu_memfd_account {
 	/* private: */
-	struct mm_struct *mm;	/* NULL: for nobody */
-	s64 limit;		/* of pinned_vm, in pages */
+	enum iommu_memfd_charge_mode mode;
+	struct mm_struct *mm;		/* NULL for a kernel thread */
+	struct user_struct *user;	/* if the mode needs one */
+	struct task_struct *task;	/* has the limit; NULL for none */
 	unsigned long nr_mapped;
 };
 
@@ -119,6 +130,7 @@ struct iommu_memfd_range {
 
 int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 			   u64 length, struct file *file, u64 offset, int prot);
+void iommu_memfd_range_charge_user(struct iommu_memfd_range *range);
 int iommu_memfd_range_map(struct iommu_memfd_range *range,
 			  struct iommu_domain *domain);
 void iommu_memfd_range_unmap(struct iommu_memfd_range *range,
@@ -136,6 +148,10 @@ static inline int iommu_memfd_range_init(struct iommu_memfd_range *range,
 					 struct file *file, u64 offset, int prot)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline void iommu_memfd_range_charge_user(struct iommu_memfd_range *range)
+{
 }
 
 static inline int iommu_memfd_range_map(struct iommu_memfd_range *range,

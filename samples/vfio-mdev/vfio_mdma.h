@@ -72,7 +72,7 @@ struct vfio_mdma_info {
  *	device is to write, and it is not open for writing, or the file can only
  *	be appended to), EPERM (the file is sealed against writing, and the
  *	device is to write), ENOMEM (also when the pages exceed the caller's
- *	RLIMIT_MEMLOCK: they count as pinned), EINTR, EFAULT, EIO (a page could
+ *	RLIMIT_MEMLOCK: they count as locked), EINTR, EFAULT, EIO (a page could
  *	not be read back from swap).
  */
 struct vfio_mdma_map {

@@ -11,39 +11,17 @@
 #ifndef _IOMMU_MEMFD_INTERNAL_H
 #define _IOMMU_MEMFD_INTERNAL_H
 
-#include <linux/errno.h>
 #include <linux/iommu_memfd.h>
-#include <linux/mm_types.h>
 
 void iommu_memfd_account_init(struct iommu_memfd_account *account);
+void iommu_memfd_account_user(struct iommu_memfd_account *account);
 void iommu_memfd_account_share(struct iommu_memfd_account *account,
 			       const struct iommu_memfd_account *from);
 void iommu_memfd_account_destroy(struct iommu_memfd_account *account);
+int iommu_memfd_charge(struct iommu_memfd_account *account, unsigned long nr);
 void iommu_memfd_uncharge(struct iommu_memfd_account *account, unsigned long nr);
 void iommu_memfd_account_move(struct iommu_memfd_account *from,
 			      struct iommu_memfd_account *to);
-
-/**
- * iommu_memfd_charge - charge for pages that are about to be mapped
- * @account: the account
- * @nr: number of pages
- *
- * Inline, as it is called for every iommu_map().
- *
- * Return: 0, or -EDQUOT if the pages exceed the limit. (After -ENOMEM a page
- * fault that brought the page would be retried without end.)
- */
-static inline int iommu_memfd_charge(struct iommu_memfd_account *account,
-				     unsigned long nr)
-{
-	if (account->mm &&
-	    atomic64_add_return(nr, &account->mm->pinned_vm) > account->limit) {
-		atomic64_sub(nr, &account->mm->pinned_vm);
-		return -EDQUOT;
-	}
-	account->nr_mapped += nr;
-	return 0;
-}
 
 int iommu_memfd_check_range(const struct iommu_memfd_range *range);
 struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,

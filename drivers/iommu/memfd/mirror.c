@@ -1295,10 +1295,11 @@ err_free:
  * the file, as FALLOC_FL_KEEP_SIZE makes them, are mapped too, except those in
  * swap.
  *
- * Mapped pages count as the caller's pinned memory, against the RLIMIT_MEMLOCK
- * that it has now, unless it has CAP_IPC_LOCK. An operation that brings a page
- * beyond the limit fails with -EDQUOT. But if @file is not open for writing, the
- * operation succeeds, and the mirror lacks the page.
+ * Mapped pages count as locked memory of the caller's process, against the
+ * RLIMIT_MEMLOCK that the process has when they are mapped; without a limit if it has
+ * CAP_IPC_LOCK now. An operation that brings a page beyond the limit fails with
+ * -EDQUOT. But if @file is not open for writing, the operation succeeds, and the
+ * mirror lacks the page.
  *
  * Context: may sleep, and waits for @file's i_rwsem. The caller holds no lock
  * that is taken in page faults, or with i_rwsem held.

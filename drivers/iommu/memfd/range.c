@@ -40,8 +40,9 @@ static bool may_miss(const struct iommu_memfd_range *range)
  * @offset: of the window in the file, in bytes
  * @prot: IOMMU_READ, IOMMU_WRITE or both
  *
- * Pages are charged to the caller as by iommu_memfd_map(): once, however many
- * domains map them; but if domains may lack pages, once for each domain.
+ * Pages are charged as by iommu_memfd_map(), or iommu_memfd_range_charge_user():
+ * once, however many domains map them; but if domains may lack pages, once for
+ * each domain.
  *
  * Context: any.
  * Return: 0, or -EINVAL, -EOVERFLOW or -EACCES as iommu_memfd_map().
@@ -72,6 +73,22 @@ int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 	return 0;
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_init);
+
+/**
+ * iommu_memfd_range_charge_user - charge a range's pages to the caller's user
+ * @range: in no domain yet, set up by the caller
+ *
+ * The pages count together with all others that are charged to the user (iommufd's by
+ * address, io_uring's), against the RLIMIT_MEMLOCK of the caller's process. If the
+ * caller had CAP_IPC_LOCK when it set up @range, they are not charged.
+ *
+ * Context: any.
+ */
+void iommu_memfd_range_charge_user(struct iommu_memfd_range *range)
+{
+	iommu_memfd_account_user(&range->account);
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_charge_user);
 
 /**
  * iommu_memfd_range_map - put a range into one more domain

@@ -9,6 +9,8 @@
 #include <linux/memfd_ops.h>
 #include <linux/memfd_store.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/sizes.h>
 
 #include "soft_domain.h"
@@ -70,6 +72,34 @@ static void range_in_many_domains(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(env->file->f_mapping));
 }
 
+static void set_limit(unsigned long pages)
+{
+	task_lock(current);
+	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = pages << PAGE_SHIFT;
+	task_unlock(current);
+}
+
+/*
+ * Kernel threads are not charged: charge @mm for @range, within this thread's limit. As
+ * this is a process of its own, the limit is back to the default in the next test.
+ */
+static void charge_mm(struct kunit *test, struct iommu_memfd_range *range,
+		      struct mm_struct *mm)
+{
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_NULL(test, range->account.task);
+	mmgrab(mm);
+	range->account.mm = mm;
+	range->account.mode = IOMMU_MEMFD_CHARGE_MM;
+	range->account.task = get_task_struct(current);
+}
+
+static void expect_charged(struct kunit *test, struct mm_struct *mm, s64 pages)
+{
+	KUNIT_EXPECT_EQ(test, pages, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, pages, atomic64_read(&mm->followed_vm));
+}
+
 /* Pages are charged once, however many domains map them, and within a limit */
 static void range_is_charged_once(struct kunit *test)
 {
@@ -81,36 +111,33 @@ static void range_is_charged_once(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0,
 			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, env->file, 0,
 					       IOMMU_READ | IOMMU_WRITE));
-	/* a kernel thread has none */
 	mm = mm_alloc();
-	KUNIT_ASSERT_NOT_NULL(test, mm);
-	range.account.mm = mm;
-	range.account.limit = 3;
-	mmgrab(mm);
+	charge_mm(test, &range, mm);
+	set_limit(3);
 	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&range, &env->sd.domain));
-	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 0);
 
-	range.account.limit = 8;
+	set_limit(8);
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
-	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 4);
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
-	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 4);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 8, 10));
-	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 6);
 	/* two more would fit, but not three: none stays */
 	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_fallocate(env->file, 10, 13));
 	KUNIT_EXPECT_EQ(test, 6UL, memfd_test_blocks(env->file));
-	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 6);
 	expect_same(test, 6);
 
 	/* the mirror that stays is charged */
 	iommu_memfd_range_unmap(&range, &env->sd.domain);
-	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 6);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 0, 2));
-	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 4);
 	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_fallocate(env->file, 20, 25));
 	iommu_memfd_range_destroy(&range);
-	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 0);
 	mmput(mm);
 }
 
@@ -124,7 +151,6 @@ static void i8_returns_within_the_limit(struct kunit *test)
 	u64 missing = 0;
 	int i, nr = 0;
 
-	KUNIT_ASSERT_NOT_NULL(test, mm);
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 8));
 	KUNIT_ASSERT_EQ(test, 0,
 			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, env->file, 0,
@@ -133,22 +159,20 @@ static void i8_returns_within_the_limit(struct kunit *test)
 			iommu_memfd_range_init(&other, IOVA, 64 * PAGE_SIZE,
 					       memfd_test_file(test, 64), 0, IOMMU_READ));
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(other.file, 0, 1));
-	range.account.mm = mm;
-	range.account.limit = 8;
-	other.account = range.account;
-	mmgrab(mm);
-	mmgrab(mm);
+	charge_mm(test, &range, mm);
+	charge_mm(test, &other, mm);
+	set_limit(8);
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
-	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 8);
 	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&other, &env->other.domain));
 
 	/* the pages stay after all, but there is room for all but one */
 	memfd_test_invalidate_partly(&inv, env->file, 0, 64);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&env->sd.table));
-	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 0);
 	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&other, &env->other.domain));
 	memfd_invalidate_end(&inv);
-	KUNIT_EXPECT_EQ(test, 8, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 8);
 	for (i = 0; i < 8; i++)
 		nr += !!soft_reach(test, IOVA + i * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, 7, nr);
@@ -163,22 +187,20 @@ static void i8_returns_within_the_limit(struct kunit *test)
 
 	memfd_test_invalidate_partly(&inv, env->file, 0, 64);
 	iommu_memfd_range_destroy(&range);
-	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 0);
 	memfd_invalidate_end(&inv);
 	mmput(mm);
 }
 
-/* A range of all of the file, for reading, charged to @mm, which may pin @limit pages */
+/* A range of all of the file, for reading, charged to @mm, which may lock @limit pages */
 static void init_range(struct kunit *test, struct iommu_memfd_range *range,
-		       struct file *file, struct mm_struct *mm, s64 limit)
+		       struct file *file, struct mm_struct *mm, unsigned long limit)
 {
-	KUNIT_ASSERT_NOT_NULL(test, mm);
 	KUNIT_ASSERT_EQ(test, 0,
 			iommu_memfd_range_init(range, IOVA, 64 * PAGE_SIZE, file, 0,
 					       IOMMU_READ));
-	range->account.mm = mm;
-	range->account.limit = limit;
-	mmgrab(mm);
+	charge_mm(test, range, mm);
+	set_limit(limit);
 }
 
 static void expect_missing(struct kunit *test, struct iommu_memfd_range *range,
@@ -203,12 +225,12 @@ static void i12_may_miss(struct kunit *test)
 	range.may_miss = true;
 	expect_missing(test, &range, 0);
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
-	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 3);
 	expect_missing(test, &range, 1);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 8, 10));
 	KUNIT_EXPECT_EQ(test, 6UL, memfd_test_blocks(env->file));
 	expect_missing(test, &range, 3);
-	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 3);
 	for (i = 0; i < 64; i++)
 		nr += !!soft_reach(test, IOVA + i * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, 3, nr);
@@ -219,9 +241,9 @@ static void i12_may_miss(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 0, 2));
 	expect_missing(test, &range, 0);
 	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
-	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 3);
 	iommu_memfd_range_destroy(&range);
-	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 0);
 	mmput(mm);
 }
 
@@ -233,7 +255,7 @@ static void i12_missing_in_one_domain(struct kunit *test)
 	struct iommu_memfd_range range;
 
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 2));
-	init_range(test, &range, env->file, mm, S64_MAX);
+	init_range(test, &range, env->file, mm, 64);
 	range.may_miss = true;
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
@@ -269,21 +291,21 @@ static void i8_limit_of_many_domains(struct kunit *test)
 	/* at first nobody else is concerned, and the mapping fails */
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
 	KUNIT_EXPECT_EQ(test, -ENOMEM, iommu_memfd_range_map(&range, &env->other.domain));
-	KUNIT_EXPECT_EQ(test, 4, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 4);
 	KUNIT_ASSERT_EQ(test, 0, memfd_test_punch(env->file, 3, 4));
 	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
-	KUNIT_EXPECT_EQ(test, 6, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 6);
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 8, 12));
-	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 7);
 	expect_missing(test, &range, 4);
 
 	/* the domain that stays has room for all */
 	iommu_memfd_range_unmap(&range, &env->other.domain);
 	expect_missing(test, &range, 0);
-	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 7);
 	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
 	iommu_memfd_range_destroy(&range);
-	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&mm->pinned_vm));
+	expect_charged(test, mm, 0);
 	fput(file);
 	mmput(mm);
 }

@@ -35,16 +35,19 @@ static int make_room(struct test_env *env)
 	return space_unmap(&env->space, OTHER_IOVA, OTHER * PAGE) == OTHER * PAGE ? 0 : -EIO;
 }
 
-/* From now on, @LIMIT pages of the file can be mapped. */
+/*
+ * From now on, @LIMIT pages of the file can be mapped. The side memory was mapped with
+ * CAP_IPC_LOCK: iommufd does not charge the user for it.
+ */
 static int begin(struct test_env *env)
 {
 	int ret;
 
 	memset(env->side, 0, SIDE_PAGES * PAGE);
-	ret = map_other(env);
-	if (!ret && pinned() != SIDE_PAGES + OTHER)
-		ret = -EPROTO;
-	return ret ? ret : limit_as_user(SIDE_PAGES + ALL);
+	ret = limit_as_user(ALL + (env->space.way == TYPE1 ? SIDE_PAGES : 0));
+	if (!ret)
+		ret = map_other(env);
+	return !ret && pinned() != SIDE_PAGES + OTHER ? -EPROTO : ret;
 }
 
 static int map_all(struct test_env *env)

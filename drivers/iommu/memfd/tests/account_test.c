@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of iommu_memfd: whom an account charges, and within which limit (I8)
+ */
+#include <kunit/test.h>
+#include <linux/cpumask.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/user.h>
+
+#include "../internal.h"
+
+/* Each test has the account of a process that may lock LIMIT pages. */
+struct account_env {
+	struct iommu_memfd_account account;
+	struct mm_struct *mm;
+};
+
+#define LIMIT	8
+
+/* Each test is a process of its own. */
+static void set_limit(unsigned long pages)
+{
+	task_lock(current);
+	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = pages << PAGE_SHIFT;
+	task_unlock(current);
+}
+
+/* Kernel threads have no mm, and are privileged. */
+static struct account_env *make_account(struct kunit *test)
+{
+	struct account_env *env = kunit_kzalloc(test, sizeof(*env), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, env);
+	env->mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, env->mm);
+	mmgrab(env->mm);
+	env->account = (struct iommu_memfd_account){
+		.mode = IOMMU_MEMFD_CHARGE_MM,
+		.mm = env->mm,
+		.task = get_task_struct(current),
+	};
+	set_limit(LIMIT);
+	return env;
+}
+
+static void free_account(struct kunit *test, struct account_env *env)
+{
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&env->mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&env->mm->followed_vm));
+	KUNIT_EXPECT_EQ(test, 0, env->account.nr_mapped);
+	iommu_memfd_account_destroy(&env->account);
+	mmput(env->mm);
+}
+
+static int lock_pages(struct mm_struct *mm, unsigned long nr, bool privileged)
+{
+	int error;
+
+	mmap_write_lock(mm);
+	error = __account_locked_vm(mm, nr, true, current, privileged);
+	mmap_write_unlock(mm);
+	return error;
+}
+
+static void unlock_pages(struct mm_struct *mm, unsigned long nr)
+{
+	mmap_write_lock(mm);
+	__account_locked_vm(mm, nr, false, current, false);
+	mmap_write_unlock(mm);
+}
+
+/* Followed pages and those that the process has locked otherwise share its limit */
+static void i8_one_limit_of_a_process(struct kunit *test)
+{
+	struct account_env *env = make_account(test);
+	struct mm_struct *mm = env->mm;
+
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 5));
+	KUNIT_EXPECT_EQ(test, 5, atomic64_read(&mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, lock_pages(mm, 4, false));
+	KUNIT_EXPECT_EQ(test, 0UL, mm->locked_vm);
+	KUNIT_EXPECT_EQ(test, 0, lock_pages(mm, 3, false));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
+	KUNIT_EXPECT_EQ(test, 5, atomic64_read(&mm->pinned_vm));
+	unlock_pages(mm, 1);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 1));
+
+	/* privileged pages count, and are not limited */
+	KUNIT_EXPECT_EQ(test, 0, lock_pages(mm, 100, true));
+	unlock_pages(mm, 102);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 2));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
+	iommu_memfd_uncharge(&env->account, 8);
+	free_account(test, env);
+}
+
+/* The limit is that of now: a lower one takes nothing away, and adds nothing */
+static void i8_limit_of_now(struct kunit *test)
+{
+	struct account_env *env = make_account(test);
+
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 8));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
+	set_limit(9);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 1));
+	set_limit(4);
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
+	KUNIT_EXPECT_EQ(test, 9, atomic64_read(&env->mm->pinned_vm));
+	iommu_memfd_uncharge(&env->account, 6);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 1));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
+	iommu_memfd_uncharge(&env->account, 4);
+	free_account(test, env);
+}
+
+/* iommufd's way: all processes of a user share one counter */
+static void i8_charges_the_user(struct kunit *test)
+{
+	struct account_env *env = make_account(test), *other = make_account(test);
+	atomic_long_t *locked_vm = &current_user()->locked_vm;
+	long before = atomic_long_read(locked_vm);
+
+	set_limit(before + LIMIT);
+	iommu_memfd_account_user(&env->account);
+	iommu_memfd_account_user(&other->account);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 5));
+	KUNIT_EXPECT_EQ(test, before + 5, atomic_long_read(locked_vm));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&other->account, 4));
+	KUNIT_EXPECT_EQ(test, before + 5, atomic_long_read(locked_vm));
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&other->account, 3));
+	KUNIT_EXPECT_EQ(test, 5, atomic64_read(&env->mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 3, atomic64_read(&other->mm->pinned_vm));
+	/* not of the process */
+	KUNIT_EXPECT_EQ(test, 0, lock_pages(env->mm, LIMIT, false));
+	unlock_pages(env->mm, LIMIT);
+	iommu_memfd_uncharge(&env->account, 5);
+	iommu_memfd_uncharge(&other->account, 3);
+	KUNIT_EXPECT_EQ(test, before, atomic_long_read(locked_vm));
+	free_account(test, env);
+	free_account(test, other);
+}
+
+/* With CAP_IPC_LOCK there is no limit; the process is charged, the user is not */
+static void i8_privileged(struct kunit *test)
+{
+	struct account_env *env = make_account(test), *other = make_account(test);
+	atomic_long_t *locked_vm = &current_user()->locked_vm;
+	long before = atomic_long_read(locked_vm);
+
+	put_task_struct(env->account.task);
+	env->account.task = NULL;
+	put_task_struct(other->account.task);
+	other->account.task = NULL;
+	iommu_memfd_account_user(&other->account);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 100));
+	KUNIT_EXPECT_EQ(test, 100, atomic64_read(&env->mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, lock_pages(env->mm, 1, false));
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&other->account, 100));
+	KUNIT_EXPECT_EQ(test, 100, atomic64_read(&other->mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, before, atomic_long_read(locked_vm));
+	iommu_memfd_uncharge(&env->account, 100);
+	iommu_memfd_uncharge(&other->account, 100);
+	free_account(test, env);
+	free_account(test, other);
+}
+
+/* Nobody is charged for the pages of a kernel thread */
+static void i8_kernel_thread(struct kunit *test)
+{
+	struct iommu_memfd_account account;
+
+	iommu_memfd_account_init(&account);
+	iommu_memfd_account_user(&account);
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&account, 1UL << 40));
+	iommu_memfd_uncharge(&account, 1UL << 40);
+	iommu_memfd_account_destroy(&account);
+}
+
+/* A charge that moves is never there twice, and follows the pages of its new owner */
+static void i8_moves(struct kunit *test)
+{
+	struct account_env *env = make_account(test);
+	struct iommu_memfd_account other = {};
+
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&env->account, 8));
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&other, 7));
+	iommu_memfd_account_move(&env->account, &other);
+	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&env->mm->followed_vm));
+	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&env->mm->pinned_vm));
+	iommu_memfd_uncharge(&env->account, 8);
+	KUNIT_EXPECT_EQ(test, 7, atomic64_read(&env->mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_charge(&other, 1));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&other, 1));
+	iommu_memfd_uncharge(&other, 8);
+	iommu_memfd_account_destroy(&other);
+	free_account(test, env);
+}
+
+#define RACES	50000
+
+/* Two threads charge the last page, one of them by address: only one has it at a time. */
+struct race {
+	struct mm_struct *mm;
+	struct task_struct *task;	/* has the limit */
+	atomic_t owners;
+	unsigned long by_address, both;
+};
+
+static void expect_owner(struct race *race)
+{
+	int i;
+
+	if (atomic_inc_return(&race->owners) > 1)
+		race->both++;
+	for (i = 0; i < 10; i++)
+		cpu_relax();
+	atomic_dec(&race->owners);
+}
+
+static int charge_by_address(void *arg)
+{
+	struct race *race = arg;
+
+	while (!kthread_should_stop()) {
+		mmap_write_lock(race->mm);
+		if (!__account_locked_vm(race->mm, 1, true, race->task, false)) {
+			expect_owner(race);
+			__account_locked_vm(race->mm, 1, false, race->task, false);
+			WRITE_ONCE(race->by_address, race->by_address + 1);
+		}
+		mmap_write_unlock(race->mm);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void i8_the_last_page_goes_once(struct kunit *test)
+{
+	struct account_env *env = make_account(test);
+	struct race race = { .mm = env->mm, .task = current };
+	unsigned long followed = 0, i;
+	struct task_struct *task;
+
+	set_limit(1);
+	task = kthread_run(charge_by_address, &race, "account_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	for (i = 0; i < RACES || !followed || !READ_ONCE(race.by_address); i++) {
+		if (!iommu_memfd_charge(&env->account, 1)) {
+			expect_owner(&race);
+			iommu_memfd_uncharge(&env->account, 1);
+			followed++;
+		}
+		cond_resched();
+	}
+	KUNIT_EXPECT_EQ(test, 0, kthread_stop(task));
+	kunit_info(test, "followed %lu times, by address %lu times\n", followed,
+		   race.by_address);
+	KUNIT_EXPECT_EQ(test, 0, race.both);
+	free_account(test, env);
+}
+
+static struct kunit_case iommu_memfd_account_cases[] = {
+	KUNIT_CASE(i8_one_limit_of_a_process),
+	KUNIT_CASE(i8_limit_of_now),
+	KUNIT_CASE(i8_charges_the_user),
+	KUNIT_CASE(i8_privileged),
+	KUNIT_CASE(i8_kernel_thread),
+	KUNIT_CASE(i8_moves),
+	KUNIT_CASE(i8_the_last_page_goes_once),
+	{}
+};
+
+static struct kunit_suite iommu_memfd_account_suite = {
+	.name = "iommu_memfd_account",
+	.test_cases = iommu_memfd_account_cases,
+};
+
+kunit_test_suite(iommu_memfd_account_suite);
