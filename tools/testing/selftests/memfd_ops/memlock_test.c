@@ -122,6 +122,31 @@ TEST_F_TIMEOUT(memlock, neighbours_come_back, 60)
 	EXPECT_EQ(HUGE_PAGES - 1, env_reachable(env, 0, 0, HUGE_PAGES));
 }
 
+/* The limit counts as it is when a page comes, and pages by mlock() count, too. */
+TEST_F_TIMEOUT(memlock, limit_of_now, 60)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, limit_as_user(LIMIT));
+	ASSERT_EQ(0, grow(env->fd, 0, LIMIT));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 100, 1));
+	ASSERT_EQ(0, limit_memlock(LIMIT + 4));
+	EXPECT_EQ(0, grow(env->fd, 100, 2));
+	EXPECT_EQ(-1, mlock(at(env, 0), 3 * PAGE));
+	EXPECT_EQ(ENOMEM, errno);
+	ASSERT_EQ(0, mlock(at(env, 0), 2 * PAGE));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 200, 1));
+	ASSERT_EQ(0, munlock(at(env, 0), 2 * PAGE));
+	EXPECT_EQ(0, grow(env->fd, 200, 1));
+
+	/* a lower one takes nothing away */
+	ASSERT_EQ(0, limit_memlock(LIMIT));
+	EXPECT_EQ(LIMIT + 3, pinned());
+	EXPECT_EQ(LIMIT + 3, env_reachable(env, 0, 0, PAGES));
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 250, 1));
+}
+
 /* CAP_IPC_LOCK knows no limit, and is counted all the same. */
 TEST_F_TIMEOUT(memlock, privileged, 60)
 {
