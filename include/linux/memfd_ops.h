@@ -257,7 +257,11 @@ struct memfd_pfn_ops {
  * memfd_unregister_falloc_notifier() has returned.
  *
  * @writes: the consumer writes to the pages, or lets a guest or a device write;
- *	set before memfd_register_falloc_notifier()
+ *	set before memfd_register_falloc_notifier(), which then claims write access
+ * @write_claimed: with @writes: the consumer's owner has claimed write access by
+ *	memfd_claim_write(), and releases it after the consumer has unregistered.
+ *	Registration does not claim it again, so seals that the file has got since
+ *	then do not matter
  * @may_miss: the consumer has no veto. A page that it cannot take, or a
  *	fallocate(2) that it refuses, fails for nobody; the consumer lacks the
  *	page, see memfd_missed(). Set before registration if the owner prefers
@@ -271,6 +275,7 @@ struct memfd_pfn_ops {
  */
 struct memfd_falloc_notifier {
 	bool writes;
+	bool write_claimed;
 	bool may_miss;
 	const struct memfd_falloc_notifier_ops *ops;
 	const struct memfd_pfn_ops *pfn_ops;
@@ -293,6 +298,8 @@ struct memfd_falloc_notifier {
 #ifdef CONFIG_MEMFD_OPS
 
 bool memfd_can_register(struct file *file);
+int memfd_claim_write(struct file *file);
+void memfd_release_write(struct file *file);
 int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   struct file *file, pgoff_t start,
 				   pgoff_t end,

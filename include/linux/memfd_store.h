@@ -54,11 +54,12 @@ struct page;
  *	first; the store passes it to memfd_consumers_free() when it evicts the
  *	inode. Called in any context.
  * @claim_write:
- *	A consumer that writes is about to register. The store refuses it with
- *	-EPERM if the file is sealed against writing, and from then on until
- *	@release_write refuses such a seal. Called with i_rwsem held for
- *	reading. Optional, together with @release_write, for stores without
- *	seals.
+ *	A consumer that writes is about to register, or an owner of such
+ *	consumers claims write access for all of them, see memfd_claim_write().
+ *	The store refuses it with -EPERM if the file is sealed against writing,
+ *	and from then on until @release_write refuses F_SEAL_WRITE. Called with
+ *	i_rwsem held for reading. Optional, together with @release_write, for
+ *	stores without seals.
  * @release_write:
  *	Undoes a successful @claim_write. No lock is held.
  * @get_folio:

@@ -136,7 +136,8 @@ int memfd_register_store(const struct memfd_store_ops *store)
 
 /**
  * memfd_unregister_store - undo memfd_register_store()
- * @store: none of its files has a consumer, or is being worked on
+ * @store: none of its files has a consumer, is claimed for writing, or is being
+ *	worked on
  *
  * Context: may sleep.
  */
@@ -258,6 +259,65 @@ bool memfd_can_register(struct file *file)
 }
 EXPORT_SYMBOL_GPL(memfd_can_register);
 
+/**
+ * memfd_claim_write - claim write access to a file for consumers to come
+ * @file: a file of a store, open for writing
+ *
+ * For owners of consumers that come and go, such as a mapping that is in many
+ * IOMMU domains: the file's seals permit writing once, here, and until
+ * memfd_release_write() no seal revokes that. So F_SEAL_WRITE fails with EBUSY.
+ * F_SEAL_FUTURE_WRITE may be added, and consumers with
+ * &memfd_falloc_notifier.write_claimed register all the same.
+ *
+ * Context: may sleep, waits for the file's i_rwsem. The caller holds no lock
+ * that a consumer's callback takes, and not i_rwsem.
+ * Return: 0, -EINVAL (no store knows the file), -EACCES (the file can only be
+ * appended to), -EPERM (it is sealed against writing), or -EINTR (killed while
+ * waiting).
+ */
+int memfd_claim_write(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	const struct memfd_store_ops *store;
+	int error;
+
+	if (!memfd_find_slot(inode->i_mapping, &store))
+		return -EINVAL;
+	if (!store->claim_write)
+		return 0;
+	error = down_read_killable(&inode->i_rwsem);
+	if (error)
+		return error;
+	error = store->claim_write(inode);
+	up_read(&inode->i_rwsem);
+	return error;
+}
+EXPORT_SYMBOL_GPL(memfd_claim_write);
+
+/**
+ * memfd_release_write - undo a successful memfd_claim_write()
+ * @file: the same file; no consumer with &memfd_falloc_notifier.write_claimed
+ *	that relies on this claim is registered any more
+ *
+ * Cannot fail, and does not sleep.
+ *
+ * Context: any.
+ */
+void memfd_release_write(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	const struct memfd_store_ops *store;
+
+	if (memfd_find_slot(inode->i_mapping, &store) && store->release_write)
+		store->release_write(inode);
+}
+EXPORT_SYMBOL_GPL(memfd_release_write);
+
+static bool claims_write(const struct memfd_falloc_notifier *mn)
+{
+	return mn->writes && !mn->write_claimed && mn->consumers->store->claim_write;
+}
+
 static bool memfd_ops_valid(const struct memfd_falloc_notifier_ops *ops)
 {
 	return ops->name && ops->invalidate_page_range &&
@@ -342,8 +402,8 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
 
 /**
  * memfd_register_falloc_notifier - register a consumer for a window of a file
- * @mn: the consumer, zeroed except for @writes and @may_miss, or as
- *	memfd_unregister_falloc_notifier() left it
+ * @mn: the consumer, zeroed except for @writes, @write_claimed and @may_miss, or
+ *	as memfd_unregister_falloc_notifier() left it
  * @file: a file of a store, such as a memfd
  * @start: first page of the window
  * @end: end of the window, exclusive; it may reach past the end of the file
@@ -361,8 +421,8 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
  * Return: 0, or
  * -EINVAL (no store knows the file, the window is empty or reaches past the
  * largest file, a callback that must be there is missing), -EACCES (the consumer
- * writes, and the file can only be appended to), -EPERM (it writes, and the file
- * is sealed against that), -ENOMEM, -ENOSPC (the file has so many consumers that
+ * claims write access, and the file can only be appended to), -EPERM (it claims
+ * that, and the file is sealed against it), -ENOMEM, -ENOSPC (the file has so many consumers that
  * the references of another one could overflow a page's count), or -EINTR (killed
  * while waiting). After an error nothing is registered.
  */
@@ -393,7 +453,7 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 		goto err_put;
 	if (consumer_pins(mn) && READ_ONCE(cs->nr_pinning) >= MEMFD_MAX_PINNING)
 		error = -ENOSPC;
-	else if (mn->writes && cs->store->claim_write)
+	else if (claims_write(mn))
 		error = cs->store->claim_write(inode);
 	if (!error) {
 		mn->file = get_file(file);
@@ -441,7 +501,7 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 	memfd_remove_consumer(mn);
 	spin_unlock(&cs->lock);
 
-	if (mn->writes && cs->store->release_write)
+	if (claims_write(mn))
 		cs->store->release_write(cs->inode);
 	static_branch_slow_dec_deferred(&memfd_ops_key);
 	fput(mn->file);

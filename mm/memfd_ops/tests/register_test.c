@@ -196,6 +196,42 @@ static void i8_seals(struct kunit *test)
 	memfd_unregister_falloc_notifier(mn);
 }
 
+/* An owner claims write access once, for consumers that come and go, whatever is sealed then */
+static void i8_owner_claims(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[0].mn;
+	struct address_space *mapping = ctx->file->f_mapping;
+	unsigned int *seals = &SHMEM_I(file_inode(ctx->file))->seals;
+	int i;
+
+	*seals = F_SEAL_WRITE;
+	KUNIT_EXPECT_EQ(test, -EPERM, memfd_claim_write(ctx->file));
+	*seals = 0;
+	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
+	mapping_allow_writable(mapping);
+	KUNIT_ASSERT_EQ(test, 0, memfd_claim_write(ctx->file));
+	KUNIT_EXPECT_EQ(test, -EBUSY, mapping_deny_writable(mapping));
+
+	*seals = F_SEAL_FUTURE_WRITE;
+	KUNIT_EXPECT_EQ(test, -EPERM, memfd_claim_write(ctx->file));
+	mn->writes = true;
+	KUNIT_EXPECT_EQ(test, -EPERM,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &memfd_test_bare_ops));
+	mn->write_claimed = true;
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, 0,
+				memfd_register_falloc_notifier(mn, ctx->file, 0, 1,
+							       &memfd_test_bare_ops));
+		memfd_unregister_falloc_notifier(mn);
+		/* the owner's claim, and no other, is still there */
+		KUNIT_EXPECT_EQ(test, -EBUSY, mapping_deny_writable(mapping));
+	}
+	memfd_release_write(ctx->file);
+	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
+	mapping_allow_writable(mapping);
+}
+
 static void i9_free_when_unused(struct kunit *test)
 {
 	struct test_ctx *ctx = test->priv;
@@ -217,6 +253,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(i7_flags_are_restored),
 	KUNIT_CASE(i7_unregistering_waits_for_callbacks),
 	KUNIT_CASE(i8_seals),
+	KUNIT_CASE(i8_owner_claims),
 	KUNIT_CASE(i9_free_when_unused),
 	{}
 };

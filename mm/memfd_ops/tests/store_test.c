@@ -236,6 +236,9 @@ static void pages_come_and_go(struct kunit *test)
 	struct tiny *tiny = tiny_open(test);
 	struct memfd_falloc_notifier *mn = &tiny->mn;
 
+	/* nothing to claim: it has no seals */
+	KUNIT_EXPECT_EQ(test, 0, memfd_claim_write(tiny->file));
+	memfd_release_write(tiny->file);
 	mn->writes = true;
 	KUNIT_ASSERT_EQ(test, 0, memfd_register_falloc_notifier(mn, tiny->file, 2, 10,
 								&mapper_ops));
