@@ -103,7 +103,8 @@ struct iommu_memfd_event {
  * else is mapped at these IOVAs in any of the domains, and does not call two
  * functions for one range at the same time.
  *
- * @file: the memfd; the range holds a reference
+ * @file: the memfd; the range holds a reference, and with IOMMU_WRITE claims write
+ *	access, see memfd_claim_write()
  * @iova: in bytes, as are @length and @offset
  * @length: of the window
  * @offset: of the window in the file
@@ -121,6 +122,7 @@ struct iommu_memfd_range {
 	bool small_entries;
 	bool may_miss;
 	/* private: */
+	bool write_claimed;
 	struct iommu_memfd_account account;
 	struct iommu_memfd_event event;
 	struct list_head mirrors;

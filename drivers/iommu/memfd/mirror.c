@@ -1144,6 +1144,7 @@ static struct iommu_memfd *alloc_mirror(struct iommu_memfd_domain *imd,
 		return NULL;
 	}
 	im->mn.writes = range->prot & IOMMU_WRITE;
+	im->mn.write_claimed = range->write_claimed;
 	im->mn.may_miss = range->may_miss;
 	im->imd = imd;
 	im->iovas.start = range->iova;

@@ -13,6 +13,7 @@
 #include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/iommu.h>
 #include <linux/memfd_ops.h>
 #include <linux/slab.h>
 
@@ -44,8 +45,13 @@ static bool may_miss(const struct iommu_memfd_range *range)
  * once, however many domains map them; but if domains may lack pages, once for
  * each domain.
  *
- * Context: any.
- * Return: 0, or -EINVAL, -EOVERFLOW or -EACCES as iommu_memfd_map().
+ * With IOMMU_WRITE the range has write access to the file for its life, in however
+ * many domains it is: F_SEAL_WRITE fails with EBUSY, and F_SEAL_FUTURE_WRITE keeps
+ * the range from no domain.
+ *
+ * Context: may sleep, and waits for @file's i_rwsem. The caller holds no lock that is
+ * taken in page faults, or with i_rwsem held.
+ * Return: 0, or -EINVAL, -EOVERFLOW, -EACCES, -EPERM or -EINTR as iommu_memfd_map().
  */
 int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 			   u64 length, struct file *file, u64 offset, int prot)
@@ -65,6 +71,12 @@ int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 	/* registration refuses these as well, but only in the first domain */
 	if (!memfd_can_register(file) || offset + length - 1 > MAX_LFS_FILESIZE)
 		return -EINVAL;
+	if (prot & IOMMU_WRITE) {
+		error = memfd_claim_write(file);
+		if (error)
+			return error;
+		range->write_claimed = true;
+	}
 
 	get_file(file);
 	iommu_memfd_account_init(&range->account);
@@ -273,6 +285,8 @@ void iommu_memfd_range_destroy(struct iommu_memfd_range *range)
 	iommu_memfd_range_unmap_all(range);
 	iommu_memfd_range_set_event(range, NULL);
 	iommu_memfd_account_destroy(&range->account);
+	if (range->write_claimed)
+		memfd_release_write(range->file);
 	fput(range->file);
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_destroy);

@@ -5,12 +5,14 @@
 #include <kunit/memfd.h>
 #include <kunit/test.h>
 #include <linux/cred.h>
+#include <linux/fcntl.h>
 #include <linux/kthread.h>
 #include <linux/memfd_ops.h>
 #include <linux/memfd_store.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/shmem_fs.h>
 #include <linux/sizes.h>
 
 #include "soft_domain.h"
@@ -310,6 +312,43 @@ static void i8_limit_of_many_domains(struct kunit *test)
 	mmput(mm);
 }
 
+/* A range has write access for its life, in whatever domains it is */
+static void i8_range_claims_write(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	unsigned int *seals = &SHMEM_I(file_inode(env->file))->seals;
+	struct address_space *mapping = env->file->f_mapping;
+	struct iommu_memfd_range range;
+	int i;
+
+	*seals = F_SEAL_WRITE;
+	KUNIT_EXPECT_EQ(test, -EPERM,
+			iommu_memfd_range_init(&range, IOVA, SZ_64K, env->file, 0, IOMMU_WRITE));
+	KUNIT_EXPECT_EQ(test, 1L, file_count(env->file));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&range, IOVA, SZ_64K, env->file, 0, IOMMU_READ));
+	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
+	mapping_allow_writable(mapping);
+	iommu_memfd_range_destroy(&range);
+
+	*seals = 0;
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&range, IOVA, SZ_64K, env->file, 0,
+					       IOMMU_READ | IOMMU_WRITE));
+	*seals = F_SEAL_FUTURE_WRITE;
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_EQ(test, -EBUSY, mapping_deny_writable(mapping));
+		KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+		KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
+		KUNIT_EXPECT_EQ(test, -EBUSY, mapping_deny_writable(mapping));
+		iommu_memfd_range_unmap_all(&range);
+	}
+	iommu_memfd_range_destroy(&range);
+	KUNIT_EXPECT_EQ(test, 0, mapping_deny_writable(mapping));
+	mapping_allow_writable(mapping);
+	*seals = 0;
+}
+
 /* Errors that need no domain are returned at once */
 static void range_refuses(struct kunit *test)
 {
@@ -338,6 +377,7 @@ static struct kunit_case iommu_memfd_range_cases[] = {
 	KUNIT_CASE(i8_limit_of_many_domains),
 	KUNIT_CASE(i12_may_miss),
 	KUNIT_CASE(i12_missing_in_one_domain),
+	KUNIT_CASE(i8_range_claims_write),
 	KUNIT_CASE(range_refuses),
 	{}
 };

@@ -223,6 +223,46 @@ TEST_F_TIMEOUT(table, no_memory_to_refuse_a_copy, 240)
 	EXPECT_LT(0, SWEEP(nothing, copy_area, -EOPNOTSUPP, is_not_copied));
 }
 
+/* The device copies what the file's first page has to its last page. */
+static bool works(struct test_env *env, struct vdev *d, unsigned int seed)
+{
+	fill(at(env, 0), seed);
+	memset(at(env, PAGES - 1), 0, PAGE);
+	return !copies(d, 0, PAGES - 1) && !memcmp(at(env, 0), at(env, PAGES - 1), LEN);
+}
+
+static int seal_future_write(struct test_env *env)
+{
+	return fcntl(env->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) ? -errno : 0;
+}
+
+/*
+ * The seal refuses later mappings alone. To a mapping that was there before, page tables
+ * that it enters later are as good as the first one.
+ */
+TEST_F_TIMEOUT(table, future_write_seal, 120)
+{
+	struct test_env *env = &self->env;
+	struct vdev *d = self->env.vdev;
+	__u32 id = 0;
+
+	ASSERT_EQ(0, vdev_attach(d, env->space.ioas));
+	ASSERT_EQ(0, start(d));
+	ASSERT_EQ(0, seal_future_write(env));
+	EXPECT_EQ(-EPERM, space_map(&env->space, env->fd, 0, iova(PAGES), PAGE, DMA_RW));
+	EXPECT_TRUE(works(env, d, 1));
+	if (can_fill_before_attach(env, d)) {
+		EXPECT_EQ(0, space_alloc_table(&env->space, d, 0, &id));
+		EXPECT_EQ(0, vdev_attach(d, id));
+		EXPECT_TRUE(works(env, d, 2));
+	}
+	ASSERT_EQ(0, vdev_detach(d));
+	EXPECT_EQ(0, vdev_attach(d, env->space.ioas));
+	EXPECT_TRUE(works(env, d, 3));
+	ASSERT_EQ(0, grow(env->fd, 3, 1));
+	EXPECT_TRUE(table_has(env, d, 0, PAGES, PAGES - 1));
+}
+
 /*
  * Two devices that cannot have the same table
  */
@@ -291,6 +331,28 @@ TEST_F_TIMEOUT(two, iommus, 240)
 	EXPECT_EQ(0, consumers_of(env->fd));
 	EXPECT_EQ(-EFAULT, copies(&env->dma, 1, 2));
 	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, 0));
+}
+
+/* The second device joins, and the first one leaves and joins, after the seal. */
+TEST_F_TIMEOUT(two, future_write_seal, 120)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
+	ASSERT_EQ(0, start(&env->edu));
+	ASSERT_EQ(0, map_halves(env));
+	ASSERT_EQ(0, seal_future_write(env));
+	EXPECT_EQ(-EPERM, space_map(&env->space, env->fd, 0, iova(PAGES), PAGE, DMA_RW));
+	EXPECT_TRUE(works(env, &env->edu, 1));
+
+	EXPECT_EQ(0, vdev_open(&env->space, &env->dma));
+	EXPECT_TRUE(works(env, &env->dma, 2));
+	vdev_close(&env->edu);
+	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
+	ASSERT_EQ(0, start(&env->edu));
+	EXPECT_TRUE(works(env, &env->edu, 3));
+	EXPECT_TRUE(works(env, &env->dma, 4));
 }
 
 static int both_mapped(struct test_env *env)

@@ -183,8 +183,8 @@ TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
 	EXPECT_TRUE(reached(env, 0, 4));
 }
 
-/* A mapping that no device has yet keeps no seal off; then no device can have it. */
-TEST_F_TIMEOUT(late_cdev, sealed_before_attach, 60)
+/* The right to write is the mapping's, from the call that maps it on: no device is needed. */
+TEST_F_TIMEOUT(late_cdev, seals_and_no_device, 60)
 {
 	struct test_env *env = &self->env;
 
@@ -193,18 +193,36 @@ TEST_F_TIMEOUT(late_cdev, sealed_before_attach, 60)
 	ASSERT_EQ(0, vdev_bind(&env->space, &env->edu));
 	ASSERT_EQ(0, map_side(env));
 	ASSERT_EQ(0, map_pages(env, 0, PAGES));
-	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
-	EXPECT_EQ(-EPERM, vdev_attach(&env->edu, env->space.ioas));
-	EXPECT_TRUE(nothing_mapped(env));
-	EXPECT_EQ(0, consumers_of(env->side_fd));
-
-	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
-	ASSERT_EQ(0, map_one(env, env->fd, DMA_R));
+	EXPECT_EQ(-EBUSY, add_seals(env, F_SEAL_WRITE));
 	ASSERT_EQ(0, vdev_attach(&env->edu, env->space.ioas));
 	ASSERT_EQ(0, edu_start(&env->edu));
+	EXPECT_EQ(0, device_writes(env, iova(0), 2));
+	EXPECT_TRUE(written(at(env, 0), 2));
+	ASSERT_EQ(0, vdev_detach(&env->edu));
+	EXPECT_EQ(0, consumers_of(env->fd));
+	EXPECT_EQ(-EBUSY, add_seals(env, F_SEAL_WRITE));
+
+	EXPECT_EQ(PAGES * PAGE, unmap_pages(env, 0, PAGES));
+	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
+	EXPECT_EQ(-EPERM, map_pages(env, 0, PAGES));
+	EXPECT_EQ(-EPERM, map_one(env, env->fd, DMA_W));
+	ASSERT_EQ(0, map_one(env, env->fd, DMA_R));
+	ASSERT_EQ(0, vdev_attach(&env->edu, env->space.ioas));
 	EXPECT_TRUE(device_reads(env, BASE, at(env, 0)));
-	EXPECT_EQ(0, device_writes(env, BASE, 2));
-	EXPECT_TRUE(filled(at(env, 0), 1));
+	EXPECT_EQ(0, device_writes(env, BASE, 3));
+	EXPECT_TRUE(written(at(env, 0), 2));
+}
+
+/* A mapping that is refused, for whatever reason, does not keep the seal off. */
+TEST_F_TIMEOUT(vfio, seals_after_a_refusal, 60)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, look_only(env));
+	ASSERT_EQ(0, map_one(env, env->fd, DMA_R));
+	EXPECT_EQ(-EEXIST, map_one(env, env->fd, DMA_RW));
+	EXPECT_EQ(-EINVAL, space_map(&env->space, env->fd, 0, BASE + 1, PAGE, DMA_RW));
+	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
 }
 
 TEST_HARNESS_MAIN
