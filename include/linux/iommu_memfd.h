@@ -114,6 +114,9 @@ struct iommu_memfd_event {
  * @may_miss: a page that cannot be mapped fails for nobody, and the domain lacks it,
  *	see iommu_memfd_range_fill(); set by the caller after
  *	iommu_memfd_range_init(), and not changed any more once there is a domain
+ * @revoke: as that of &struct iommu_memfd_domain, for all domains of the range. Set by
+ *	the caller after iommu_memfd_range_init(), before there is a domain; NULL for none
+ * @private: the caller's, for @revoke
  */
 struct iommu_memfd_range {
 	struct file *file;
@@ -121,6 +124,8 @@ struct iommu_memfd_range {
 	int prot;
 	bool small_entries;
 	bool may_miss;
+	void (*revoke)(struct iommu_memfd_range *range, u64 iova, u64 length);
+	void *private;
 	/* private: */
 	bool write_claimed;
 	struct iommu_memfd_account account;
@@ -141,6 +146,8 @@ void iommu_memfd_range_unmap_all(struct iommu_memfd_range *range);
 void iommu_memfd_range_set_event(struct iommu_memfd_range *range,
 				 struct eventfd_ctx *ctx);
 int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing);
+bool iommu_memfd_range_next_run(struct iommu_memfd_range *range, u64 *iova,
+				u64 *length);
 void iommu_memfd_range_destroy(struct iommu_memfd_range *range);
 
 #else
@@ -180,6 +187,12 @@ static inline int iommu_memfd_range_fill(struct iommu_memfd_range *range,
 					 u64 *missing)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline bool iommu_memfd_range_next_run(struct iommu_memfd_range *range,
+					      u64 *iova, u64 *length)
+{
+	return false;
 }
 
 static inline void iommu_memfd_range_destroy(struct iommu_memfd_range *range)

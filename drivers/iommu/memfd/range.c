@@ -22,9 +22,17 @@
 /* One mirror of a range, alone in its IOVA space */
 struct range_mirror {
 	struct list_head list;
+	struct iommu_memfd_range *range;
 	struct iommu_memfd_domain imd;
 	struct iommu_memfd *im;
 };
+
+static void range_revoke(struct iommu_memfd_domain *imd, u64 iova, u64 length)
+{
+	struct range_mirror *rm = container_of(imd, struct range_mirror, imd);
+
+	rm->range->revoke(rm->range, iova, length);
+}
 
 /* May the mirrors lack pages? Those of a file that is not open for writing have no veto. */
 static bool may_miss(const struct iommu_memfd_range *range)
@@ -124,6 +132,9 @@ int iommu_memfd_range_map(struct iommu_memfd_range *range,
 	error = iommu_memfd_domain_init(&rm->imd, domain, NULL);
 	if (error)
 		goto err_free;
+	rm->range = range;
+	if (range->revoke)
+		rm->imd.revoke = range_revoke;
 	rm->im = iommu_memfd_map_range(&rm->imd, range, &range->event, charge);
 	if (IS_ERR(rm->im)) {
 		error = PTR_ERR(rm->im);
@@ -271,6 +282,36 @@ int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing)
 	return error;
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_fill);
+
+/**
+ * iommu_memfd_range_next_run - find the next pages that are mapped in any domain
+ * @range: the range
+ * @iova: where to start; moved to the first mapped IOVA from there on
+ * @length: set to how many bytes are mapped from there on without a gap, at least
+ *
+ * Pages may come and go meanwhile. Those that leave are passed to @revoke.
+ *
+ * Context: may sleep.
+ * Return: true if something is mapped at @iova or behind it.
+ */
+bool iommu_memfd_range_next_run(struct iommu_memfd_range *range, u64 *iova,
+				u64 *length)
+{
+	struct range_mirror *rm;
+	u64 start = *iova, i, l;
+	bool found = false;
+
+	list_for_each_entry(rm, &range->mirrors, list) {
+		i = start;
+		if (!iommu_memfd_next_run(rm->im, &i, &l) || (found && i >= *iova))
+			continue;
+		*iova = i;
+		*length = l;
+		found = true;
+	}
+	return found;
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_next_run);
 
 /**
  * iommu_memfd_range_destroy - undo iommu_memfd_range_init()

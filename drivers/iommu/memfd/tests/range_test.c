@@ -4,6 +4,7 @@
  */
 #include <kunit/memfd.h>
 #include <kunit/test.h>
+#include <linux/bits.h>
 #include <linux/cred.h>
 #include <linux/fcntl.h>
 #include <linux/kthread.h>
@@ -349,6 +350,64 @@ static void i8_range_claims_write(struct kunit *test)
 	*seals = 0;
 }
 
+/* What @revoke was called for, a bit for each page */
+static void note_revoked(struct iommu_memfd_range *range, u64 iova, u64 length)
+{
+	u64 *pages = range->private;
+
+	*pages |= GENMASK_ULL((iova + length - IOVA) / PAGE_SIZE - 1, (iova - IOVA) / PAGE_SIZE);
+}
+
+static u64 mapped(struct kunit *test, struct iommu_memfd_range *range)
+{
+	u64 iova = 0, length, end = 0, pages = 0;
+
+	while (iommu_memfd_range_next_run(range, &iova, &length)) {
+		KUNIT_EXPECT_GE(test, iova, end);
+		pages |= GENMASK_ULL((iova + length - IOVA) / PAGE_SIZE - 1,
+				     (iova - IOVA) / PAGE_SIZE);
+		end = iova + length;
+		iova = end;
+	}
+	return pages;
+}
+
+/* The owner finds the pages that any domain has, and is called for those that it loses */
+static void range_tells_its_pages(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct iommu_memfd_range range;
+	u64 revoked = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 4));
+	KUNIT_ASSERT_EQ(test, 0,
+			iommu_memfd_range_init(&range, IOVA, 64 * PAGE_SIZE, env->file, 0,
+					       IOMMU_READ | IOMMU_WRITE));
+	range.revoke = note_revoked;
+	range.private = &revoked;
+	range.may_miss = true;
+	KUNIT_EXPECT_EQ(test, 0ULL, mapped(test, &range));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(env->file, 62, 64));
+	KUNIT_EXPECT_EQ(test, 3ULL << 62 | 0xf, mapped(test, &range));
+	KUNIT_EXPECT_EQ(test, 0ULL, revoked);
+
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 1, 3));
+	KUNIT_EXPECT_EQ(test, 0x6ULL, revoked);
+	KUNIT_EXPECT_EQ(test, 3ULL << 62 | 0x9, mapped(test, &range));
+	revoked = 0;
+	iommu_memfd_range_unmap(&range, &env->sd.domain);
+	KUNIT_EXPECT_EQ(test, 3ULL << 62 | 0x9, revoked);
+	KUNIT_EXPECT_EQ(test, 3ULL << 62 | 0x9, mapped(test, &range));
+
+	/* one domain lacks a page that the other one has */
+	env->sd.fail_map = 2;
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&range, &env->sd.domain));
+	KUNIT_EXPECT_EQ(test, 3ULL << 62 | 0x9, mapped(test, &range));
+	iommu_memfd_range_destroy(&range);
+}
+
 /* Errors that need no domain are returned at once */
 static void range_refuses(struct kunit *test)
 {
@@ -378,6 +437,7 @@ static struct kunit_case iommu_memfd_range_cases[] = {
 	KUNIT_CASE(i12_may_miss),
 	KUNIT_CASE(i12_missing_in_one_domain),
 	KUNIT_CASE(i8_range_claims_write),
+	KUNIT_CASE(range_tells_its_pages),
 	KUNIT_CASE(range_refuses),
 	{}
 };
