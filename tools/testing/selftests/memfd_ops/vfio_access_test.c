@@ -316,4 +316,61 @@ TEST_F_TIMEOUT(access, real_one_comes_and_goes, 60)
 	}
 }
 
+/*
+ * Where every range follows a memfd, an emulated device would fail at its first access: it is
+ * refused when it joins. Another range is enough for it to join.
+ */
+FIXTURE(join)
+{
+	struct test_env env;
+};
+
+FIXTURE_VARIANT(join)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(join, type1) { TYPE1 };
+
+FIXTURE_SETUP(join)
+{
+	struct test_env *env = &self->env;
+	int ret = vfio_env_setup(env, variant->way, PAGES, NEED_SOFT);
+
+	if (env->lacks)
+		SKIP(return, "%s", env->lacks);
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, env_add_side(env, RANGES * PAGES, false));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->dma));
+}
+
+FIXTURE_TEARDOWN(join)
+{
+	vfio_env_teardown(&self->env);
+}
+
+TEST_F_TIMEOUT(join, refused_in_time, 60)
+{
+	const size_t size = PAGES * PAGE;
+	struct test_env *env = &self->env;
+	struct space *s = &env->space;
+
+	ASSERT_EQ(0, space_map(s, env->fd, 0, iova_in(FOLLOWED, 0), size, DMA_RW));
+	EXPECT_EQ(-EOPNOTSUPP, vdev_open(s, &env->pin));
+	vdev_close(&env->pin);
+	EXPECT_TRUE(follows(env, 0, 1));
+
+	ASSERT_EQ(0, space_map_address(s, memory(env, BEHIND, 0), iova_in(BEHIND, 0), size));
+	ASSERT_EQ(0, vdev_open(s, &env->pin));
+	EXPECT_TRUE(ordinary(env, BEHIND, 1, 2));
+	EXPECT_TRUE(follows(env, 1, 3));
+	vdev_close(&env->pin);
+
+	/* without a range at all it may wait for one */
+	EXPECT_EQ(2 * size, space_unmap_all(s));
+	ASSERT_EQ(0, vdev_open(s, &env->pin));
+	ASSERT_EQ(0, space_map_address(s, memory(env, BEHIND, 0), iova_in(BEHIND, 0), size));
+	EXPECT_TRUE(ordinary(env, BEHIND, 1, 4));
+}
+
 TEST_HARNESS_MAIN

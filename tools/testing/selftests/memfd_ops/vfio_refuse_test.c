@@ -421,7 +421,6 @@ TEST_F_TIMEOUT(iommufd, not_copied, 60)
 
 TEST_F_TIMEOUT(type1, no_address_to_update, 60)
 {
-	const __u32 all = VFIO_DMA_UNMAP_FLAG_VADDR | VFIO_DMA_UNMAP_FLAG_ALL;
 	struct test_env *env = &self->env;
 	const int fd = env->space.fd;
 	unsigned char *mem;
@@ -431,7 +430,6 @@ TEST_F_TIMEOUT(type1, no_address_to_update, 60)
 	ASSERT_NE(MAP_FAILED, mem);
 	ASSERT_EQ(0, map_pages(env, 1, 4));
 	EXPECT_EQ(-EINVAL, type1_unmap(fd, VFIO_DMA_UNMAP_FLAG_VADDR, iova(1), 4 * PAGE));
-	EXPECT_EQ(-EINVAL, type1_unmap(fd, all, 0, 0));
 
 	/* a mapping by address in the same call is left as it was */
 	ASSERT_EQ(0, space_map_address(&env->space, mem, iova(0), PAGE));
@@ -444,29 +442,6 @@ TEST_F_TIMEOUT(type1, no_address_to_update, 60)
 	EXPECT_EQ(1, consumers_of(env->fd));
 	EXPECT_EQ(4 * PAGE, space_unmap(&env->space, iova(1), 4 * PAGE));
 	munmap(mem, PAGE);
-}
-
-/* It is not known what the device writes: all of it, holes too, at any time. */
-TEST_F_TIMEOUT(type1, dirty, 60)
-{
-	struct test_env *env = &self->env;
-	__u64 bits;
-	int round;
-
-	ASSERT_EQ(0, grow(env->fd, 0, 8));
-	ASSERT_EQ(0, map_pages(env, 0, 32));
-	ASSERT_EQ(0, space_track_dirty(&env->space, VFIO_IOMMU_DIRTY_PAGES_FLAG_START));
-	/* mapped before it was switched on, and after */
-	ASSERT_EQ(0, map_pages(env, 32, 32));
-	for (round = 0; round < 2; round++) {
-		EXPECT_EQ(0, space_dirty_pages(&env->space, BASE, PAGES, &bits));
-		EXPECT_EQ(UINT64_MAX, bits);
-	}
-	EXPECT_TRUE(reached(env, 0, 1));
-	EXPECT_EQ(32 * PAGE, space_unmap(&env->space, iova(32), 32 * PAGE));
-	EXPECT_EQ(0, space_track_dirty(&env->space, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP));
-	EXPECT_EQ(-EINVAL, space_dirty_pages(&env->space, BASE, PAGES, &bits));
-	EXPECT_TRUE(reached(env, 0, 1));
 }
 
 TEST_HARNESS_MAIN
