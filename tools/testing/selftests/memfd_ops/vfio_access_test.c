@@ -331,6 +331,8 @@ FIXTURE_VARIANT(join)
 };
 
 FIXTURE_VARIANT_ADD(join, type1) { TYPE1 };
+FIXTURE_VARIANT_ADD(join, iommufd) { IOMMUFD };
+FIXTURE_VARIANT_ADD(join, iommufd_group) { IOMMUFD_GROUP };
 
 FIXTURE_SETUP(join)
 {
