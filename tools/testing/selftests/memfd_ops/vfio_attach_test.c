@@ -394,6 +394,135 @@ TEST_F_TIMEOUT(two, no_memory_to_unmap, 120)
 }
 
 /*
+ * A device joins the page table of another one, and leaves it, again and again, while pages
+ * come and go in it: that takes neither type1's lock nor iommufd's. The other device reaches
+ * the file's pages throughout, and no other memory.
+ */
+
+FIXTURE(shared)
+{
+	struct test_env env;
+};
+
+FIXTURE_VARIANT(shared)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(shared, type1) { TYPE1 };
+FIXTURE_VARIANT_ADD(shared, iommufd) { IOMMUFD };
+
+FIXTURE_SETUP(shared)
+{
+	struct test_env *env = &self->env;
+	int ret = attach_env_setup(env, variant->way);
+
+	if (env->lacks)
+		SKIP(return, "%s", env->lacks);
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(shared)
+{
+	attach_env_teardown(&self->env);
+}
+
+#define BUSY_PAGES	1024UL
+#define CHECKS		12	/* of the device that stays */
+
+struct busy {
+	struct test_env *env;
+	int fd, stop;
+	unsigned long joined, changed;
+	int join_error, change_error;
+};
+
+static bool stopped(struct busy *busy)
+{
+	return __atomic_load_n(&busy->stop, __ATOMIC_ACQUIRE);
+}
+
+static int join_shared(struct test_env *env, struct vdev *d)
+{
+	return env->space.way == IOMMUFD ? vdev_attach(d, env->space.ioas) :
+					   set_container(env, d);
+}
+
+static int leave_shared(struct test_env *env, struct vdev *d)
+{
+	return env->space.way == IOMMUFD ? vdev_detach(d) : unset_container(d);
+}
+
+static void *join_and_leave(void *arg)
+{
+	struct busy *busy = arg;
+	struct test_env *env = busy->env;
+
+	while (!stopped(busy) && !busy->join_error) {
+		busy->join_error = join_shared(env, &env->nvme) ?:
+				   leave_shared(env, &env->nvme);
+		busy->joined++;
+	}
+	return NULL;
+}
+
+/* Single pages, and ranges of different lengths */
+static void *come_and_go(void *arg)
+{
+	struct busy *busy = arg;
+	size_t page, n = 1;
+
+	while (!stopped(busy) && !busy->change_error) {
+		page = busy->changed % (BUSY_PAGES - n);
+		busy->change_error = grow(busy->fd, page, n) ?: punch(busy->fd, page, n);
+		busy->changed++;
+		n = n * 3 % 127;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(shared, joins_and_leaves, 300)
+{
+	struct test_env *env = &self->env;
+	struct busy busy = { .env = env, .fd = memfd_create("busy", MFD_CLOEXEC) };
+	pthread_t joiner, changer;
+	int i;
+
+	ASSERT_LE(0, busy.fd);
+	ASSERT_EQ(0, ftruncate(busy.fd, BUSY_PAGES * PAGE));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->edu));
+	ASSERT_EQ(0, start(&env->edu));
+	ASSERT_EQ(0, map_halves(env));
+	ASSERT_EQ(0, space_map(&env->space, busy.fd, 0, BASE + GIB, BUSY_PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, variant->way == IOMMUFD ? vdev_bind(&env->space, &env->nvme) :
+					      vdev_open_group(&env->nvme));
+	ASSERT_EQ(0, join_shared(env, &env->nvme));
+	/* two halves, and not four: the table is the same */
+	ASSERT_EQ(2, consumers_of(env->fd));
+	ASSERT_EQ(0, leave_shared(env, &env->nvme));
+
+	ASSERT_EQ(0, pthread_create(&joiner, NULL, join_and_leave, &busy));
+	ASSERT_EQ(0, pthread_create(&changer, NULL, come_and_go, &busy));
+	for (i = 0; i < CHECKS; i++)
+		EXPECT_TRUE(follows(env, &env->edu, i + 1));
+	__atomic_store_n(&busy.stop, 1, __ATOMIC_RELEASE);
+	pthread_join(joiner, NULL);
+	pthread_join(changer, NULL);
+	EXPECT_EQ(0, busy.join_error);
+	EXPECT_EQ(0, busy.change_error);
+	EXPECT_LT(10, busy.joined);
+	note("joined %lu times, while %lu ranges came and went", busy.joined, busy.changed);
+
+	ASSERT_EQ(0, join_shared(env, &env->nvme));
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	EXPECT_TRUE(table_has(env, &env->nvme, 0, PAGES, PAGES));
+	ASSERT_EQ(0, punch(env->fd, 1, 3));
+	EXPECT_TRUE(table_has(env, &env->nvme, 0, PAGES, PAGES - 3));
+	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, PAGES - 3));
+	close(busy.fd);
+}
+
+/*
  * One thread maps the file in two tables, and there is no memory for the second;
  * another one detaches the device from the first table, which then is freed, as soon as
  * possible. The mapping has to leave that table before.
