@@ -24,6 +24,7 @@
 #include <linux/bits.h>
 #include <linux/interval_tree.h>
 #include <linux/list.h>
+#include <linux/printk.h>
 #include <linux/types.h>
 
 struct file;
@@ -294,6 +295,22 @@ struct memfd_falloc_notifier {
 	atomic_long_t nr_fallocate;
 	atomic_long_t nr_missed;
 };
+
+/**
+ * memfd_refuse - refuse a mapping, or a consumer
+ * @error: the errno
+ * @fmt: the rule that refuses it, a format of printk()
+ *
+ * An errno has many reasons: leave a line with this one for dynamic debug. One for
+ * each refusal, where the rule is checked.
+ *
+ * Return: @error.
+ */
+#define memfd_refuse(error, fmt, ...)					\
+({									\
+	pr_debug("refused: " fmt "\n", ##__VA_ARGS__);			\
+	(error);							\
+})
 
 #ifdef CONFIG_MEMFD_OPS
 

@@ -191,7 +191,7 @@ static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 	struct memfd_consumers *cs, *old;
 
 	if (!slot)
-		return ERR_PTR(-EINVAL);
+		return ERR_PTR(memfd_refuse(-EINVAL, "no store knows the file"));
 	cs = memfd_consumers(inode->i_mapping);
 	if (cs)
 		return cs;
@@ -282,7 +282,7 @@ int memfd_claim_write(struct file *file)
 	int error;
 
 	if (!memfd_find_slot(inode->i_mapping, &store))
-		return -EINVAL;
+		return memfd_refuse(-EINVAL, "no store knows the file");
 	if (!store->claim_write)
 		return 0;
 	error = down_read_killable(&inode->i_rwsem);
@@ -422,9 +422,9 @@ static void memfd_remove_consumer(struct memfd_falloc_notifier *mn)
  * -EINVAL (no store knows the file, the window is empty or reaches past the
  * largest file, a callback that must be there is missing), -EACCES (the consumer
  * claims write access, and the file can only be appended to), -EPERM (it claims
- * that, and the file is sealed against it), -ENOMEM, -ENOSPC (the file has so many consumers that
- * the references of another one could overflow a page's count), or -EINTR (killed
- * while waiting). After an error nothing is registered.
+ * that, and the file is sealed against it), -ENOMEM, -ENOSPC (the file has so
+ * many consumers that the references of another one could overflow a page's
+ * count), or -EINTR (killed while waiting). After an error nothing is registered.
  */
 int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 				   struct file *file, pgoff_t start,
@@ -435,9 +435,11 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	struct memfd_consumers *cs;
 	int error;
 
-	if (!memfd_ops_valid(ops) || start >= end ||
-	    end - 1 > MAX_LFS_FILESIZE >> PAGE_SHIFT)
-		return -EINVAL;
+	if (!memfd_ops_valid(ops))
+		return memfd_refuse(-EINVAL, "the consumer lacks a callback");
+	if (start >= end || end - 1 > MAX_LFS_FILESIZE >> PAGE_SHIFT)
+		return memfd_refuse(-EINVAL, "no file has pages [%lu, %lu)",
+				    start, end);
 	cs = memfd_get_consumers(inode);
 	if (IS_ERR(cs))
 		return PTR_ERR(cs);
@@ -452,7 +454,8 @@ int memfd_register_falloc_notifier(struct memfd_falloc_notifier *mn,
 	if (error)
 		goto err_put;
 	if (consumer_pins(mn) && READ_ONCE(cs->nr_pinning) >= MEMFD_MAX_PINNING)
-		error = -ENOSPC;
+		error = memfd_refuse(-ENOSPC, "the file has %u consumers with references",
+				     MEMFD_MAX_PINNING);
 	else if (claims_write(mn))
 		error = cs->store->claim_write(inode);
 	if (!error) {

@@ -5,6 +5,8 @@
  * Memfds, and other files on tmpfs. mm/shmem.c calls memfd_ops where pages come
  * and go; this is what memfd_ops needs from shmem.
  */
+#define pr_fmt(fmt) "memfd_ops: " fmt
+
 #include <linux/fcntl.h>
 #include <linux/fs.h>
 #include <linux/init.h>
@@ -32,9 +34,9 @@ static int shmem_claim_write(struct inode *inode)
 	lockdep_assert_held(&inode->i_rwsem);
 	/* as mmap() does: a file that can only be appended to is not written elsewhere */
 	if (IS_APPEND(inode))
-		return -EACCES;
+		return memfd_refuse(-EACCES, "the file can only be appended to");
 	if (SHMEM_I(inode)->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-		return -EPERM;
+		return memfd_refuse(-EPERM, "the file is sealed against writing");
 	/* from here on F_SEAL_WRITE is refused, as with a writable mmap() */
 	return mapping_map_writable(inode->i_mapping);
 }

@@ -230,9 +230,9 @@ __kvm_memfd_create(struct kvm *kvm, struct file *file,
 	int r;
 
 	if (end > i_size_read(file_inode(file)))
-		return ERR_PTR(-EINVAL);
+		return ERR_PTR(memfd_refuse(-EINVAL, "the memslot is longer than the file"));
 	if (~file->f_mode & (FMODE_READ | FMODE_WRITE))
-		return ERR_PTR(-EACCES);
+		return ERR_PTR(memfd_refuse(-EACCES, "the file is not open for reading and writing"));
 
 	km = kzalloc(sizeof(*km), GFP_KERNEL_ACCOUNT);
 	if (!km)

@@ -1056,7 +1056,8 @@ int iommu_memfd_domain_init(struct iommu_memfd_domain *imd,
 {
 	if (!domain->pgsize_bitmap ||
 	    __ffs(domain->pgsize_bitmap) > PAGE_SHIFT)
-		return -EINVAL;
+		return memfd_refuse(-EINVAL, "the domain has no pages of %lu bytes",
+				    PAGE_SIZE);
 
 	imd->domain = domain;
 	imd->revoke = NULL;
@@ -1093,11 +1094,14 @@ static bool is_usable(struct iommu_memfd_domain *imd, unsigned long iova,
 	struct iommu_resv_region *resv;
 
 	if (iova < geometry->aperture_start || last > geometry->aperture_end)
-		return false;
+		return memfd_refuse(false, "IOVA [%#lx, %#lx] is not in the aperture [%pad, %pad]",
+				    iova, last, &geometry->aperture_start,
+				    &geometry->aperture_end);
 	list_for_each_entry(resv, &imd->reserved, list)
 		if (resv->type != IOMMU_RESV_DIRECT_RELAXABLE &&
 		    iova <= resv->start + resv->length - 1 && resv->start <= last)
-			return false;
+			return memfd_refuse(false, "IOVA [%#lx, %#lx] has reserved ones from %pa on",
+					    iova, last, &resv->start);
 	return true;
 }
 
@@ -1116,17 +1120,21 @@ int iommu_memfd_check_range(const struct iommu_memfd_range *range)
 	u64 last;
 
 	if (!range->prot || range->prot & ~(IOMMU_READ | IOMMU_WRITE))
-		return -EINVAL;
+		return memfd_refuse(-EINVAL, "neither reading nor writing: %#x",
+				    range->prot);
 	if (!range->length ||
 	    !PAGE_ALIGNED(range->iova | range->length | range->offset))
-		return -EINVAL;
+		return memfd_refuse(-EINVAL, "IOVA %#llx, %#llx bytes at %#llx of the file: not pages",
+				    range->iova, range->length, range->offset);
 	if (check_add_overflow(range->iova, range->length - 1, &last) ||
 	    check_add_overflow(range->offset, range->length - 1, &last))
-		return -EOVERFLOW;
+		return memfd_refuse(-EOVERFLOW, "IOVA %#llx, %#llx bytes at %#llx of the file: too long",
+				    range->iova, range->length, range->offset);
 	/* as mmap(): VT-d lets a device read wherever it may write */
-	if (!(range->file->f_mode & FMODE_READ) ||
-	    (range->prot & IOMMU_WRITE && !(range->file->f_mode & FMODE_WRITE)))
-		return -EACCES;
+	if (!(range->file->f_mode & FMODE_READ))
+		return memfd_refuse(-EACCES, "the file is not open for reading");
+	if (range->prot & IOMMU_WRITE && !(range->file->f_mode & FMODE_WRITE))
+		return memfd_refuse(-EACCES, "the file is not open for writing");
 	return 0;
 }
 
@@ -1175,7 +1183,8 @@ static int insert_mirror(struct iommu_memfd *im)
 	mutex_lock(&imd->lock);
 	if (interval_tree_iter_first(&imd->mirrors, im->iovas.start,
 				     im->iovas.last))
-		error = -EEXIST;
+		error = memfd_refuse(-EEXIST, "IOVA [%#lx, %#lx] has another mirror",
+				     im->iovas.start, im->iovas.last);
 	else
 		interval_tree_insert(&im->iovas, &imd->mirrors);
 	mutex_unlock(&imd->lock);
@@ -1267,6 +1276,9 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 	iommu_memfd_set_filler(im, NULL);
 	if (error) {
 		iommu_memfd_unmap(im);
+		pr_debug("refused: a page of the file cannot be mapped%s: %pe\n",
+			 error == -EDQUOT ? " within RLIMIT_MEMLOCK" : "",
+			 ERR_PTR(error));
 		/* the errno of mlock(); that of iommu_memfd_charge() is for faults */
 		return ERR_PTR(error == -EDQUOT ? -ENOMEM : error);
 	}

@@ -9,6 +9,8 @@
  * But if mirrors may lack pages, one can have pages that the first one lacks, for
  * instance beyond the limit. So each of them is charged.
  */
+#define pr_fmt(fmt) "iommu_memfd: " fmt
+
 #include <linux/err.h>
 #include <linux/eventfd.h>
 #include <linux/file.h>
@@ -77,8 +79,11 @@ int iommu_memfd_range_init(struct iommu_memfd_range *range, u64 iova,
 	if (error)
 		return error;
 	/* registration refuses these as well, but only in the first domain */
-	if (!memfd_can_register(file) || offset + length - 1 > MAX_LFS_FILESIZE)
-		return -EINVAL;
+	if (!memfd_can_register(file))
+		return memfd_refuse(-EINVAL, "no store knows the file");
+	if (offset + length - 1 > MAX_LFS_FILESIZE)
+		return memfd_refuse(-EINVAL, "no file has %#llx bytes at %#llx",
+				    length, offset);
 	if (prot & IOMMU_WRITE) {
 		error = memfd_claim_write(file);
 		if (error)

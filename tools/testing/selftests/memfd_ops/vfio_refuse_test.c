@@ -77,6 +77,41 @@ FIXTURE_TEARDOWN(late_type1)
 	vfio_env_teardown(&self->env);
 }
 
+#define DYNAMIC_DEBUG	"/proc/dynamic_debug/control"
+
+/* The kernel's log from now on, with a line for each refusal; -1 if it has none. */
+static int open_refusals(void)
+{
+	int fd;
+
+	if (write_file(DYNAMIC_DEBUG, "format \"refused: \" +p"))
+		return -1;
+	fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+/* How many lines there are since the last call. */
+static int refusals(int log)
+{
+	char line[1024];
+	ssize_t len;
+	int nr = 0;
+
+	while ((len = read(log, line, sizeof(line) - 1)) > 0) {
+		line[len] = 0;
+		nr += !!strstr(line, "refused: ");
+	}
+	return nr;
+}
+
+static void close_refusals(int log)
+{
+	write_file(DYNAMIC_DEBUG, "format \"refused: \" -p");
+	close(log);
+}
+
 static int map_at(struct test_env *env, __u64 where, size_t size)
 {
 	return space_map(&env->space, env->fd, 0, where, size, DMA_RW);
@@ -114,6 +149,7 @@ TEST_F_TIMEOUT(vfio, refused, 120)
 		WITH(EBADF, .fd = 1000),
 #undef WITH
 	};
+	int log = open_refusals();
 	size_t i;
 
 	fill(at(env, 1), 1);
@@ -122,6 +158,10 @@ TEST_F_TIMEOUT(vfio, refused, 120)
 			  space_map(&env->space, tries[i].fd, tries[i].offset, tries[i].iova,
 				    tries[i].size, tries[i].prot))
 			TH_LOG("with %s", tries[i].what);
+		/* the line says which rule it was */
+		if (log >= 0) {
+			EXPECT_EQ(1, refusals(log)) TH_LOG("with %s", tries[i].what);
+		}
 		EXPECT_TRUE(nothing_mapped(env)) TH_LOG("after %s", tries[i].what);
 	}
 	/* past what the IOMMU has: 48 bits on QEMU's VT-d, on virtio there are 64 */
@@ -132,7 +172,10 @@ TEST_F_TIMEOUT(vfio, refused, 120)
 		EXPECT_TRUE(nothing_mapped(env));
 	}
 	/* without any of that it is fine */
+	refusals(log);
 	EXPECT_EQ(0, map_pages(env, 1, 4));
+	EXPECT_EQ(0, refusals(log));
+	close_refusals(log);
 	EXPECT_TRUE(reached(env, 1, 1));
 }
 
