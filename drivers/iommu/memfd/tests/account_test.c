@@ -200,7 +200,7 @@ static void i8_moves(struct kunit *test)
 	free_account(test, env);
 }
 
-#define RACES	50000
+#define RACES	200000
 
 /* Two threads charge the last page, one of them by address: only one has it at a time. */
 struct race {
@@ -225,16 +225,16 @@ static int charge_by_address(void *arg)
 {
 	struct race *race = arg;
 
+	mmap_write_lock(race->mm);
 	while (!kthread_should_stop()) {
-		mmap_write_lock(race->mm);
 		if (!__account_locked_vm(race->mm, 1, true, race->task, false)) {
 			expect_owner(race);
 			__account_locked_vm(race->mm, 1, false, race->task, false);
 			WRITE_ONCE(race->by_address, race->by_address + 1);
 		}
-		mmap_write_unlock(race->mm);
 		cond_resched();
 	}
+	mmap_write_unlock(race->mm);
 	return 0;
 }
 

@@ -486,6 +486,7 @@ TEST_F_TIMEOUT(shared, joins_and_leaves, 300)
 	struct test_env *env = &self->env;
 	struct busy busy = { .env = env, .fd = memfd_create("busy", MFD_CLOEXEC) };
 	pthread_t joiner, changer;
+	long faults;
 	int i;
 
 	ASSERT_LE(0, busy.fd);
@@ -512,6 +513,12 @@ TEST_F_TIMEOUT(shared, joins_and_leaves, 300)
 	EXPECT_EQ(0, busy.change_error);
 	EXPECT_LT(10, busy.joined);
 	note("joined %lu times, while %lu ranges came and went", busy.joined, busy.changed);
+	/* the device that left has taken nothing with it: what is unmapped is out of reach */
+	EXPECT_TRUE(follows(env, &env->edu, CHECKS + 1));
+	faults = mdma_iommu_faults();
+	ASSERT_EQ(0, punch(env->fd, PAGES - 1, 1));
+	EXPECT_EQ(0, copies(&env->edu, 0, PAGES - 1));
+	EXPECT_TRUE(mdma_iommu_faulted(faults));
 
 	ASSERT_EQ(0, join_shared(env, &env->nvme));
 	ASSERT_EQ(0, grow(env->fd, 0, PAGES));

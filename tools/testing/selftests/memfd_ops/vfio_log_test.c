@@ -282,7 +282,7 @@ TEST_F_TIMEOUT(log, large, 120)
  * While one thread reads the log, another one has each page of the file come and go once.
  */
 
-#define BUSY	512UL
+#define BUSY	256UL
 
 struct busy {
 	int fd, ret, done;

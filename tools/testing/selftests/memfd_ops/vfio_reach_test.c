@@ -79,7 +79,7 @@ static bool refused(struct test_env *env, struct vdev *d, __u64 where)
 	return ret == -EINVAL;
 }
 
-TEST_F_TIMEOUT(reach, reserved, 120)
+TEST_F_TIMEOUT(reach, reserved, 300)
 {
 	struct test_env *env = &self->env;
 
@@ -102,7 +102,7 @@ TEST_F_TIMEOUT(reach, aperture, 120)
 }
 
 /* The IOMMU of QEMU's devices has 48 bits as VT-d, and 64 as AMD's and on virtio. */
-TEST_F_TIMEOUT(reach, aperture_of_edu, 120)
+TEST_F_TIMEOUT(reach, aperture_of_edu, 300)
 {
 	struct test_env *env = &self->env;
 	char iommu[64];
