@@ -20,6 +20,7 @@ struct file;
 struct iommu_domain;
 struct iommu_memfd;
 struct mm_struct;
+struct seq_file;
 struct task_struct;
 struct user_struct;
 
@@ -149,6 +150,8 @@ int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing);
 bool iommu_memfd_range_next_run(struct iommu_memfd_range *range, u64 *iova,
 				u64 *length);
 void iommu_memfd_range_destroy(struct iommu_memfd_range *range);
+void iommu_memfd_range_show(struct seq_file *m, struct iommu_memfd_range *range,
+			    u32 ioas);
 
 #else
 
@@ -196,6 +199,12 @@ static inline bool iommu_memfd_range_next_run(struct iommu_memfd_range *range,
 }
 
 static inline void iommu_memfd_range_destroy(struct iommu_memfd_range *range)
+{
+}
+
+static inline void iommu_memfd_range_show(struct seq_file *m,
+					  struct iommu_memfd_range *range,
+					  u32 ioas)
 {
 }
 

@@ -32,6 +32,7 @@ struct folio;
 struct folio_batch;
 struct memfd_consumers;
 struct memfd_falloc_notifier;
+struct seq_file;
 
 /**
  * struct memfd_read - a lookup of pages that are to be mapped
@@ -139,6 +140,16 @@ struct memfd_read {
  * @missed:
  *	memfd_missed() has counted pages that the consumer lacks. It may notify
  *	its owner. Folio locks may be held. Optional.
+ * @next_mapped:
+ *	Finds the next pages that the consumer has mapped: moves *@start to the
+ *	first such page at or behind it, and *@end to the end of a run of them,
+ *	not beyond what *@end was. Returns false if there is none. A snapshot:
+ *	the pages can come and go meanwhile. Called without locks; may sleep.
+ *	Optional, for fdinfo and debugfs.
+ * @show_owner:
+ *	Prints " kind name" for the owner of the mapping, if the consumer alone
+ *	knows it: for debugfs, which only root reads. Called as @next_mapped.
+ *	Optional.
  */
 struct memfd_falloc_notifier_ops {
 	const char *name;
@@ -163,6 +174,10 @@ struct memfd_falloc_notifier_ops {
 	bool (*young)(struct memfd_falloc_notifier *mn,
 		      pgoff_t start, pgoff_t end, bool clear);
 	void (*missed)(struct memfd_falloc_notifier *mn);
+	bool (*next_mapped)(struct memfd_falloc_notifier *mn,
+			    pgoff_t *start, pgoff_t *end);
+	void (*show_owner)(struct memfd_falloc_notifier *mn,
+			   struct seq_file *m);
 };
 
 /*
@@ -328,6 +343,8 @@ int __must_check memfd_read_begin(struct memfd_falloc_notifier *mn,
 void memfd_read_end(struct memfd_falloc_notifier *mn, struct memfd_read *read);
 void memfd_missed(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end,
 		  int error);
+unsigned long memfd_nr_missing(struct memfd_falloc_notifier *mn,
+			       unsigned long nr_mapped);
 
 /**
  * memfd_read_retry - has an invalidation of the range begun?
@@ -351,6 +368,12 @@ static inline pgoff_t memfd_window_start(const struct memfd_falloc_notifier *mn)
 static inline pgoff_t memfd_window_end(const struct memfd_falloc_notifier *mn)
 {
 	return mn->window.last + 1;
+}
+
+/* Names a consumer among all that the file has or had, in fdinfo and debugfs */
+static inline u64 memfd_consumer_id(const struct memfd_falloc_notifier *mn)
+{
+	return mn->start_gen;
 }
 
 #endif /* CONFIG_MEMFD_OPS */

@@ -173,6 +173,7 @@ bool __memfd_young(struct folio *folio, bool clear);
 void __memfd_clear_marks(struct address_space *mapping, xa_mark_t mark);
 void __memfd_poison_begin(struct memfd_invalidation *inv, struct page *page);
 void __memfd_poison_end(struct memfd_invalidation *inv);
+void __memfd_show_fdinfo(struct seq_file *m, struct file *file);
 
 /**
  * memfd_has_consumers - has the file any consumer?
@@ -546,6 +547,22 @@ static inline void memfd_poison_end(struct memfd_invalidation *inv)
 		__memfd_poison_end(inv);
 }
 
+/**
+ * memfd_show_fdinfo - show the consumers of a file in /proc/PID/fdinfo
+ * @m: where to print
+ * @file: the file
+ *
+ * Prints nothing for a file without consumers. The caller of read(2) may see what
+ * the process with the descriptor may see.
+ *
+ * Context: may sleep; no lock is held that consumers take.
+ */
+static inline void memfd_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	if (memfd_has_consumers(file->f_mapping))
+		__memfd_show_fdinfo(m, file);
+}
+
 #else /* !CONFIG_MEMFD_OPS */
 
 static inline bool memfd_has_consumers(struct address_space *mapping)
@@ -656,6 +673,10 @@ static inline void memfd_poison_begin(struct memfd_invalidation *inv,
 }
 
 static inline void memfd_poison_end(struct memfd_invalidation *inv)
+{
+}
+
+static inline void memfd_show_fdinfo(struct seq_file *m, struct file *file)
 {
 }
 

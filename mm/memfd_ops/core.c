@@ -174,7 +174,7 @@ memfd_find_slot(struct address_space *mapping,
 	return slot;
 }
 
-static struct memfd_consumers *memfd_consumers(struct address_space *mapping)
+struct memfd_consumers *memfd_consumers(struct address_space *mapping)
 {
 	const struct memfd_store_ops *store;
 	struct memfd_consumers **slot = memfd_find_slot(mapping, &store);
@@ -517,8 +517,8 @@ EXPORT_SYMBOL_GPL(memfd_unregister_falloc_notifier);
  */
 
 /* Keep a consumer registered for a callback */
-static bool memfd_get_consumer(struct memfd_consumers *cs,
-			       struct memfd_falloc_notifier *mn)
+bool memfd_get_consumer(struct memfd_consumers *cs,
+			struct memfd_falloc_notifier *mn)
 {
 	lockdep_assert_held(&cs->lock);
 	if (mn->unregistering)
@@ -537,8 +537,8 @@ static void __memfd_put_consumer(struct memfd_consumers *cs,
 		wake_up_all(&cs->wait);
 }
 
-static void memfd_put_consumer(struct memfd_consumers *cs,
-			       struct memfd_falloc_notifier *mn)
+void memfd_put_consumer(struct memfd_consumers *cs,
+			struct memfd_falloc_notifier *mn)
 {
 	if (mn->ops->put_owner)
 		mn->ops->put_owner(mn);
@@ -551,7 +551,7 @@ static void memfd_put_consumer(struct memfd_consumers *cs,
  * Walk the consumers that overlap [start, end) and registered at generation
  * @gen or before: put @prev and get the next one, or the first without @prev.
  */
-static struct memfd_falloc_notifier *
+struct memfd_falloc_notifier *
 memfd_next_consumer(struct memfd_consumers *cs,
 		    struct memfd_falloc_notifier *prev,
 		    pgoff_t start, pgoff_t end, u64 gen)
@@ -576,11 +576,6 @@ memfd_next_consumer(struct memfd_consumers *cs,
 	spin_unlock(&cs->lock);
 	return mn;
 }
-
-/* Leave the loop early with memfd_put_consumer() */
-#define for_each_consumer(cs, mn, start, end, gen)			\
-	for (mn = memfd_next_consumer(cs, NULL, start, end, gen); mn;	\
-	     mn = memfd_next_consumer(cs, mn, start, end, gen))
 
 /* Clip [start, end) to the window of @mn, as [*s, *e) */
 static void memfd_clip(const struct memfd_falloc_notifier *mn,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * memfd_ops: what core.c shares with the page-cache walks and with debugfs
+ * memfd_ops: what core.c shares with the page-cache walks, fdinfo and debugfs
  */
 #ifndef _MM_MEMFD_OPS_INTERNAL_H
 #define _MM_MEMFD_OPS_INTERNAL_H
@@ -116,5 +116,23 @@ static inline bool needs_longterm_migration(struct folio *folio)
 }
 
 bool memfd_invalidating(struct memfd_consumers *cs, pgoff_t start, pgoff_t end);
+
+struct memfd_consumers *memfd_consumers(struct address_space *mapping);
+bool memfd_get_consumer(struct memfd_consumers *cs,
+			struct memfd_falloc_notifier *mn);
+void memfd_put_consumer(struct memfd_consumers *cs,
+			struct memfd_falloc_notifier *mn);
+struct memfd_falloc_notifier *
+memfd_next_consumer(struct memfd_consumers *cs,
+		    struct memfd_falloc_notifier *prev,
+		    pgoff_t start, pgoff_t end, u64 gen);
+
+/* Leave the loop early with memfd_put_consumer() */
+#define for_each_consumer(cs, mn, start, end, gen)			\
+	for (mn = memfd_next_consumer(cs, NULL, start, end, gen); mn;	\
+	     mn = memfd_next_consumer(cs, mn, start, end, gen))
+
+bool memfd_next_present(struct address_space *mapping,
+			pgoff_t *start, pgoff_t *end);
 
 #endif /* _MM_MEMFD_OPS_INTERNAL_H */

@@ -30,6 +30,9 @@ struct iommu_memfd *iommu_memfd_map_range(struct iommu_memfd_domain *imd,
 					  bool charge);
 void iommu_memfd_set_filler(struct iommu_memfd *im, struct task_struct *task);
 int iommu_memfd_fill(struct iommu_memfd *im, pgoff_t *nr_lacking);
+unsigned long iommu_memfd_nr_mapped(struct iommu_memfd *im,
+				    unsigned long *nr_missing);
+u64 iommu_memfd_id(struct iommu_memfd *im);
 void iommu_memfd_move_charge(struct iommu_memfd *from, struct iommu_memfd *to);
 
 #endif /* _IOMMU_MEMFD_INTERNAL_H */

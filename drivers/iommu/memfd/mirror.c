@@ -39,6 +39,7 @@
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
 
@@ -58,6 +59,7 @@
  * @lock: protects all below; taken in the consumer's callbacks
  * @account: the pages of @runs; of nobody, if another mirror accounts for them
  * @runs: the mapped pages of the file
+ * @total_mapped: how many; read without @lock for fdinfo
  * @prealloc_node: for a run that is split; there whenever something is revoked
  * @nr_unpinned: folios that are being split, on whose pages the mirror has no
  *	references; meanwhile nothing is revoked
@@ -83,6 +85,7 @@ struct iommu_memfd {
 	struct mutex lock;	/* see above */
 	struct iommu_memfd_account account;
 	struct rb_root_cached runs;
+	unsigned long total_mapped;
 	struct interval_tree_node *prealloc_node;
 	unsigned int nr_unpinned, nr_revoking;
 	wait_queue_head_t wait;
@@ -219,6 +222,7 @@ static void add_to_run(struct iommu_memfd *im, struct interval_tree_node *run,
 {
 	struct interval_tree_node *next = first_run(im, end, end + 1);
 
+	WRITE_ONCE(im->total_mapped, im->total_mapped + end - start);
 	if (run->start < start) {
 		start = run->start;
 		interval_tree_remove(run, &im->runs);
@@ -253,6 +257,8 @@ static pgoff_t take_from_run(struct iommu_memfd *im,
 {
 	pgoff_t run_end = run->last + 1;
 
+	WRITE_ONCE(im->total_mapped,
+		   im->total_mapped - (min(end, run_end) - start));
 	interval_tree_remove(run, &im->runs);
 	if (run->start < start)
 		insert_run(im, run, run->start, start);
@@ -764,8 +770,7 @@ static void revoke_all_unnotified(struct iommu_memfd *im)
 		for (index = run->start; index < end;)
 			index += revoke_unnotified(im, index, end);
 		iommu_memfd_uncharge(&im->account, end - run->start);
-		interval_tree_remove(run, &im->runs);
-		put_run(im, run);
+		take_from_run(im, run, run->start, end);
 	}
 }
 
@@ -1026,6 +1031,30 @@ static unsigned long mirror_nr_pinned(struct memfd_falloc_notifier *mn,
 	return nr;
 }
 
+static bool mirror_next_mapped(struct memfd_falloc_notifier *mn,
+			       pgoff_t *start, pgoff_t *end)
+{
+	struct iommu_memfd *im = to_mirror(mn);
+	struct interval_tree_node *run;
+
+	mutex_lock(&im->lock);
+	run = first_run(im, *start, *end);
+	if (run) {
+		*start = max(*start, run->start);
+		*end = min(*end, run->last + 1);
+	}
+	mutex_unlock(&im->lock);
+	return run;
+}
+
+static void mirror_show_owner(struct memfd_falloc_notifier *mn, struct seq_file *m)
+{
+	struct device *dev = to_mirror(mn)->imd->dev;
+
+	if (dev)
+		seq_printf(m, " device %s", dev_name(dev));
+}
+
 static const struct memfd_falloc_notifier_ops mirror_ops = {
 	.name			= "iommu",
 	.invalidate_page_range	= mirror_invalidate_page_range,
@@ -1035,6 +1064,8 @@ static const struct memfd_falloc_notifier_ops mirror_ops = {
 	.repin			= mirror_repin,
 	.nr_pinned		= mirror_nr_pinned,
 	.missed			= mirror_missed,
+	.next_mapped		= mirror_next_mapped,
+	.show_owner		= mirror_show_owner,
 };
 
 /*
@@ -1373,6 +1404,34 @@ void iommu_memfd_unmap(struct iommu_memfd *im)
 	free_mirror(im);
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_unmap);
+
+/**
+ * iommu_memfd_nr_mapped - count the pages that a mirror has mapped, and those it lacks
+ * @im: the mirror
+ * @nr_missing: set to the number of pages that the file has and the mirror lacks
+ *
+ * Context: may sleep, and walks all pages of the window if the mirror has missed one.
+ * Return: the number of pages mapped.
+ */
+unsigned long iommu_memfd_nr_mapped(struct iommu_memfd *im,
+				    unsigned long *nr_missing)
+{
+	unsigned long nr = READ_ONCE(im->total_mapped);
+
+	*nr_missing = memfd_nr_missing(&im->mn, nr);
+	return nr;
+}
+
+/**
+ * iommu_memfd_id - name a mirror in fdinfo, as debugfs does
+ * @im: the mirror
+ *
+ * Return: the number of the consumer.
+ */
+u64 iommu_memfd_id(struct iommu_memfd *im)
+{
+	return memfd_consumer_id(&im->mn);
+}
 
 /**
  * iommu_memfd_move_charge - charge another mirror for the pages of one

@@ -17,6 +17,7 @@
 #include <linux/fs.h>
 #include <linux/iommu.h>
 #include <linux/memfd_ops.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 
 #include "internal.h"
@@ -287,6 +288,61 @@ int iommu_memfd_range_fill(struct iommu_memfd_range *range, u64 *missing)
 	return error;
 }
 EXPORT_SYMBOL_GPL(iommu_memfd_range_fill);
+
+/* Count the pages of the domain that has fewest, and of the one that lacks most */
+static void count_pages(struct iommu_memfd_range *range, unsigned long *nr_mapped,
+			unsigned long *nr_missing)
+{
+	unsigned long mapped, missing;
+	struct range_mirror *rm;
+
+	*nr_mapped = list_empty(&range->mirrors) ? 0 : ULONG_MAX;
+	*nr_missing = 0;
+	list_for_each_entry(rm, &range->mirrors, list) {
+		mapped = iommu_memfd_nr_mapped(rm->im, &missing);
+		*nr_mapped = min(*nr_mapped, mapped);
+		*nr_missing = max(*nr_missing, missing);
+	}
+}
+
+/**
+ * iommu_memfd_range_show - print a line about a range, for /proc/PID/fdinfo
+ * @m: where to print
+ * @range: the range
+ * @ioas: the IOAS with the range, or 0 for none
+ *
+ * Documentation/userspace-api/vfio-memfd.rst describes the line. It has neither
+ * kernel addresses nor names of processes.
+ *
+ * Context: may sleep. The caller keeps the range and its mirrors, and holds no lock
+ * that is taken in page faults, or with i_rwsem held.
+ */
+void iommu_memfd_range_show(struct seq_file *m, struct iommu_memfd_range *range,
+			    u32 ioas)
+{
+	struct inode *inode = file_inode(range->file);
+	pgoff_t start = range->offset >> PAGE_SHIFT;
+	unsigned long nr_mapped, nr_missing;
+	struct range_mirror *rm;
+
+	count_pages(range, &nr_mapped, &nr_missing);
+	seq_puts(m, "memfd_range:\t");
+	if (ioas)
+		seq_printf(m, "ioas %u ", ioas);
+	seq_printf(m, "iova_bytes [0x%llx, 0x%llx) dev %u:%u ino %lu file_pages [%lu, %lu)",
+		   range->iova, range->iova + range->length,
+		   MAJOR(inode->i_sb->s_dev), MINOR(inode->i_sb->s_dev),
+		   inode->i_ino, start,
+		   start + (pgoff_t)(range->length >> PAGE_SHIFT));
+	seq_printf(m, " access %s%s mapped_pages %lu missing_pages %lu consumers ",
+		   range->prot & IOMMU_READ ? "r" : "-",
+		   range->prot & IOMMU_WRITE ? "w" : "-", nr_mapped, nr_missing);
+	list_for_each_entry(rm, &range->mirrors, list)
+		seq_printf(m, "%s%llu", list_is_first(&rm->list, &range->mirrors) ?
+			   "" : ",", iommu_memfd_id(rm->im));
+	seq_puts(m, list_empty(&range->mirrors) ? "-\n" : "\n");
+}
+EXPORT_SYMBOL_GPL(iommu_memfd_range_show);
 
 /**
  * iommu_memfd_range_next_run - find the next pages that are mapped in any domain
