@@ -188,6 +188,7 @@ static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 {
 	const struct memfd_store_ops *store;
 	struct memfd_consumers **slot = memfd_find_slot(inode->i_mapping, &store);
+	static u64 serial;	/* under memfd_files_lock */
 	struct memfd_consumers *cs, *old;
 
 	if (!slot)
@@ -211,8 +212,10 @@ static struct memfd_consumers *memfd_get_consumers(struct inode *inode)
 
 	mutex_lock(&memfd_files_lock);
 	old = cmpxchg(slot, NULL, cs);
-	if (!old)
+	if (!old) {
 		list_add_tail(&cs->files, &memfd_files);
+		cs->serial = ++serial;
+	}
 	mutex_unlock(&memfd_files_lock);
 	if (!old)
 		return cs;

@@ -42,6 +42,7 @@
  * @store: where the pages come from
  * @inode: the file
  * @files: in memfd_files, under memfd_files_lock
+ * @serial: the place in that list, in ascending order; for debugfs
  */
 struct memfd_consumers {
 	spinlock_t lock;	/* see above */
@@ -58,6 +59,7 @@ struct memfd_consumers {
 	const struct memfd_store_ops *store;
 	struct inode *inode;
 	struct list_head files;
+	u64 serial;
 };
 
 extern struct list_head memfd_files;

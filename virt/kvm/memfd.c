@@ -40,6 +40,7 @@
 #include <linux/kvm_host.h>
 #include <linux/memfd_ops.h>
 #include <linux/mm.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 
 #include "kvm_mm.h"
@@ -191,12 +192,65 @@ static bool kvm_memfd_young(struct memfd_falloc_notifier *mn,
 	return young;
 }
 
+/* Where memory is shared, KVM has mapped other pages than the file's: skip them. */
+static bool kvm_memfd_next_private(struct kvm *kvm, gfn_t *start, gfn_t *end)
+{
+	gfn_t first = *start, last;
+
+	while (first < *end && !kvm_mem_is_private(kvm, first))
+		first++;
+	for (last = first; last < *end && kvm_mem_is_private(kvm, last);)
+		last++;
+	*start = first;
+	*end = last;
+	return first < last;
+}
+
+static bool kvm_memfd_next_mapped(struct memfd_falloc_notifier *mn,
+				  pgoff_t *start, pgoff_t *end)
+{
+	struct kvm_memfd *km = to_kvm_memfd(mn);
+	gfn_t base = kvm_memfd_gfn(km, memfd_window_start(mn));
+	gfn_t first = kvm_memfd_gfn(km, *start), limit = kvm_memfd_gfn(km, *end);
+	struct kvm_memory_slot *slot;
+	struct kvm *kvm = km->kvm;
+	bool found = false;
+	gfn_t last, next;
+	int idx;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	slot = gfn_to_memslot(kvm, base);
+	/* before the memslot is visible, nothing of it is mapped */
+	for (; slot && slot->gmem.memfd == km && !found && first < limit; first = next) {
+		last = limit;
+		if (!kvm_arch_next_mapped(kvm, slot, &first, &last))
+			break;
+		next = last;
+		found = kvm_memfd_next_private(kvm, &first, &last);
+		*start = memfd_window_start(mn) + (first - base);
+		*end = memfd_window_start(mn) + (last - base);
+	}
+	srcu_read_unlock(&kvm->srcu, idx);
+	return found;
+}
+
+/* The process that has created the VM, as KVM's directories in debugfs name it */
+static void kvm_memfd_show_owner(struct memfd_falloc_notifier *mn,
+				 struct seq_file *m)
+{
+	struct kvm_memfd *km = to_kvm_memfd(mn);
+
+	seq_printf(m, " vm %d", km->kvm->userspace_pid);
+}
+
 static const struct memfd_falloc_notifier_ops kvm_memfd_ops = {
 	.name			= "kvm",
 	.invalidate_page_range	= kvm_memfd_invalidate,
 	.invalidate_end		= kvm_memfd_invalidate_end,
 	.fallocate		= kvm_memfd_fallocate,
 	.young			= kvm_memfd_young,
+	.next_mapped		= kvm_memfd_next_mapped,
+	.show_owner		= kvm_memfd_show_owner,
 };
 
 /*

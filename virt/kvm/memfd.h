@@ -25,6 +25,16 @@ static inline bool kvm_arch_has_memfd_slots(struct kvm *kvm)
 }
 #endif
 
+/* Architectures that cannot tell which gfns are mapped show none. */
+#ifndef kvm_arch_next_mapped
+static inline bool kvm_arch_next_mapped(struct kvm *kvm,
+					const struct kvm_memory_slot *slot,
+					gfn_t *start, gfn_t *end)
+{
+	return false;
+}
+#endif
+
 #ifdef CONFIG_KVM_MEMFD
 
 struct kvm_memfd *kvm_memfd_create(struct kvm *kvm,

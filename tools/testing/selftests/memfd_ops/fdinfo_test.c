@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /proc/PID/fdinfo of a VFIO container, an iommufd and a followed memfd: what it shows while
+ * pages come and go, to whom, and next to changes of all that it shows. See
+ * Documentation/userspace-api/vfio-memfd.rst.
+ */
+#include <signal.h>
+#include <sys/sysmacros.h>
+
+#include <memfd_ops/fdinfo.h>
+
+#include "../kselftest_harness.h"
+#include "lib/rights.h"
+#include "lib/vfio_fixture.h"
+
+#define PAGES	64UL
+
+/* Call @visit for each line of the fdinfo of @fd in process @pid. */
+static int visit_lines(pid_t pid, int fd, void (*visit)(const char *line, void *data),
+		       void *data)
+{
+	char path[64], *line = NULL;
+	size_t size = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (getline(&line, &size, file) > 0)
+		visit(line, data);
+	free(line);
+	fclose(file);
+	return 0;
+}
+
+/* What the lines of one descriptor say; of each kind, the last one, and how many */
+struct seen {
+	struct fdinfo_range range;
+	struct fdinfo_consumer consumer;
+	struct fdinfo_device device;
+	int nr_ranges, nr_consumers, nr_devices, nr_wrong;
+	bool memfd;
+	unsigned long ino;	/* if not 0: ranges of other files do not count */
+};
+
+static void look(const char *line, void *data)
+{
+	struct seen *seen = data;
+	struct fdinfo_range r;
+	struct fdinfo_consumer c;
+	struct fdinfo_device d;
+
+	if (fdinfo_range(line, &r)) {
+		if (seen->ino && r.ino != seen->ino)
+			return;
+		seen->range = r;
+		seen->nr_ranges++;
+		seen->nr_wrong += r.start >= r.end || r.mapped > r.end - r.start ||
+				  r.missing > r.end - r.start;
+	} else if (fdinfo_consumer(line, &c)) {
+		seen->consumer = c;
+		seen->nr_consumers++;
+		seen->nr_wrong += c.start >= c.end || c.mapped > c.end - c.start;
+	} else if (fdinfo_device(line, &d)) {
+		seen->device = d;
+		seen->nr_devices++;
+	} else {
+		seen->memfd |= !strncmp(line, "memfd:\t", 7);
+		/* a line of ours that does not have the format */
+		seen->nr_wrong += !strncmp(line, "memfd_", 6);
+	}
+}
+
+static unsigned long ino_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? 0 : st.st_ino;
+}
+
+/* What the container or the iommufd shows of the memfd */
+static struct seen look_at_space(struct test_env *env)
+{
+	struct seen seen = { .ino = ino_of(env->fd) };
+
+	if (visit_lines(getpid(), env->space.fd, look, &seen))
+		seen.nr_wrong = -1;
+	return seen;
+}
+
+static struct seen look_at_file(int fd)
+{
+	struct seen seen = {};
+
+	if (visit_lines(getpid(), fd, look, &seen))
+		seen.nr_wrong = -1;
+	return seen;
+}
+
+/* Do both show that many pages? */
+static bool shows(struct test_env *env, unsigned long mapped, unsigned long missing)
+{
+	struct seen space = look_at_space(env), file = look_at_file(env->fd);
+
+	if (space.nr_ranges == 1 && file.nr_consumers == 1 && !space.nr_wrong &&
+	    !file.nr_wrong && space.range.mapped == mapped &&
+	    space.range.missing == missing && file.consumer.mapped == mapped &&
+	    file.consumer.missing == missing)
+		return true;
+	note("%d ranges: %lu mapped, %lu missing; %d consumers: %lu and %lu",
+	     space.nr_ranges, space.range.mapped, space.range.missing,
+	     file.nr_consumers, file.consumer.mapped, file.consumer.missing);
+	return false;
+}
+
+/* The range, the file and the device are those of the mapping. */
+TEST_F_TIMEOUT(vfio, names, 60)
+{
+	struct test_env *env = &self->env;
+	struct fdinfo_range range;
+	struct seen seen;
+	struct stat st;
+
+	EXPECT_FALSE(look_at_file(env->fd).memfd);
+	EXPECT_EQ(0, look_at_space(env).nr_ranges);
+	ASSERT_EQ(0, fstat(env->fd, &st));
+	ASSERT_EQ(0, map_pages(env, 8, PAGES));
+
+	seen = look_at_space(env);
+	ASSERT_EQ(1, seen.nr_ranges);
+	EXPECT_EQ(0, seen.nr_wrong);
+	EXPECT_EQ(iova(8), seen.range.iova);
+	EXPECT_EQ(iova(8 + PAGES), seen.range.iova_end);
+	EXPECT_EQ(st.st_ino, seen.range.ino);
+	EXPECT_EQ(st.st_dev, makedev(seen.range.dev_major, seen.range.dev_minor));
+	EXPECT_EQ(8, seen.range.start);
+	EXPECT_EQ(8 + PAGES, seen.range.end);
+	EXPECT_STREQ("rw", seen.range.access);
+	ASSERT_LE(1, seen.nr_devices);
+	if (!has_nvme(env)) {
+		EXPECT_STREQ(env->edu.address, seen.device.name);
+	}
+	EXPECT_EQ(env->space.way == TYPE1 ? 0 : env->space.ioas, seen.range.ioas);
+	EXPECT_EQ(seen.range.ioas, seen.device.ioas);
+
+	range = seen.range;
+	seen = look_at_file(env->fd);
+	EXPECT_TRUE(seen.memfd);
+	ASSERT_EQ(1, seen.nr_consumers);
+	EXPECT_STREQ("iommu", seen.consumer.kind);
+	EXPECT_EQ(8, seen.consumer.start);
+	EXPECT_EQ(8 + PAGES, seen.consumer.end);
+	EXPECT_TRUE(fdinfo_range_has(&range, seen.consumer.id));
+
+	ASSERT_EQ(PAGES * PAGE, unmap_pages(env, 8, PAGES));
+	EXPECT_EQ(0, look_at_space(env).nr_ranges);
+	EXPECT_FALSE(look_at_file(env->fd).memfd);
+}
+
+/* The numbers follow the file. */
+TEST_F_TIMEOUT(vfio, pages, 60)
+{
+	struct test_env *env = &self->env;
+
+	ASSERT_EQ(0, grow(env->fd, 0, 3));
+	ASSERT_EQ(0, map_pages(env, 1, PAGES));
+	EXPECT_TRUE(shows(env, 2, 0));
+	*at(env, 10) = 1;
+	EXPECT_TRUE(shows(env, 3, 0));
+	ASSERT_EQ(0, grow(env->fd, 20, 8));
+	EXPECT_TRUE(shows(env, 11, 0));
+	/* across an edge of a run, and in the middle of another one */
+	ASSERT_EQ(0, punch(env->fd, 2, 1));
+	ASSERT_EQ(0, punch(env->fd, 22, 2));
+	EXPECT_TRUE(shows(env, 8, 0));
+	/* outside the window */
+	ASSERT_EQ(0, grow(env->fd, 100, 4));
+	EXPECT_TRUE(shows(env, 8, 0));
+	ASSERT_EQ(0, ftruncate(env->fd, 10 * PAGE));
+	EXPECT_TRUE(shows(env, 1, 0));
+}
+
+/* Pages that the mapping lacks are counted as long as it lacks them. */
+TEST_F_TIMEOUT(vfio, missing, 60)
+{
+	struct test_env *env = &self->env;
+
+	/* it counts as well */
+	memset(env->side, 0, env->side_pages * PAGE);
+	ASSERT_EQ(0, limit_as_user(env->side_pages + 4));
+	ASSERT_EQ(0, space_map_may_miss(&env->space, env->fd, 0, BASE, PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, grow(env->fd, 0, 4));
+	EXPECT_TRUE(shows(env, 4, 0));
+	ASSERT_EQ(0, grow(env->fd, 10, 2));
+	EXPECT_TRUE(shows(env, 4, 2));
+	ASSERT_EQ(0, punch(env->fd, 11, 1));
+	EXPECT_TRUE(shows(env, 4, 1));
+	ASSERT_EQ(0, punch(env->fd, 0, 1));
+	EXPECT_TRUE(shows(env, 3, 1));
+	EXPECT_EQ(0, space_fill(&env->space, BASE, PAGES * PAGE));
+	EXPECT_TRUE(shows(env, 4, 0));
+}
+
+static void ignore(const char *line, void *data)
+{
+}
+
+/* Another user's process cannot see it. */
+TEST_F_TIMEOUT(vfio, others, 60)
+{
+	struct test_env *env = &self->env;
+	pid_t parent = getpid();
+	int status;
+
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+	if (in_child(&status)) {
+		MUST(!visit_lines(parent, env->space.fd, ignore, NULL));
+		MUST(!setuid(NOBODY));
+		MUST(visit_lines(parent, env->space.fd, ignore, NULL) == -EACCES);
+		MUST(visit_lines(parent, env->fd, ignore, NULL) == -EACCES);
+		_exit(0);
+	}
+	EXPECT_EQ(0, status);
+}
+
+/* Read both descriptors until killed; exit with status 1 if a line is wrong. */
+static void read_forever(struct test_env *env, pid_t pid, int ready)
+{
+	struct seen seen = {};
+
+	for (;;) {
+		MUST(!visit_lines(pid, env->space.fd, look, &seen));
+		MUST(!visit_lines(pid, env->fd, look, &seen));
+		MUST(!seen.nr_wrong);
+		MUST(write(ready, "", 1) == 1);
+	}
+}
+
+/* Map, change and unmap; with iommufd also what a reader has references on. */
+static int change(struct test_env *env, unsigned int round)
+{
+	__u32 ioas;
+	int ret;
+
+	ret = map_pages(env, round % 8, PAGES);
+	if (!ret)
+		ret = grow(env->fd, round % PAGES, 4);
+	if (!ret)
+		ret = punch(env->fd, (round + 2) % PAGES, 4);
+	if (!ret && unmap_pages(env, round % 8, PAGES) != PAGES * PAGE)
+		ret = -EIO;
+	if (ret || env->space.way == TYPE1)
+		return ret;
+	ret = ioas_alloc(&env->space, &ioas);
+	return ret ? ret : space_destroy(&env->space, ioas);
+}
+
+/*
+ * A reader next to changes: each line is whole, and no change fails because of it. The
+ * changes go on until the reader has read 200 times.
+ */
+TEST_F_TIMEOUT(vfio, reader, 180)
+{
+	struct test_env *env = &self->env;
+	pid_t parent = getpid(), child;
+	unsigned int round = 0, reads = 0;
+	int pipes[2], status;
+	char bytes[64];
+	ssize_t len;
+
+	stay_on_one_cpu(false);
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	ASSERT_EQ(0, fcntl(pipes[0], F_SETFL, O_NONBLOCK));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		read_forever(env, parent, pipes[1]);
+	while (reads < 200 && waitpid(child, &status, WNOHANG) == 0) {
+		ASSERT_EQ(0, change(env, round)) {
+			kill(child, SIGKILL);
+		}
+		round++;
+		len = read(pipes[0], bytes, sizeof(bytes));
+		reads += len > 0 ? len : 0;
+	}
+	EXPECT_LE(200, reads);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+TEST_HARNESS_MAIN
