@@ -12,7 +12,7 @@ export LAB_CMD := $(value CMD)
 help:
 	@cat $(LAB)/help.txt
 
-demo run shell:
+demo picture run shell:
 	@$(LAB)/run.sh $@
 
 bench profile:
@@ -45,5 +45,5 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench profile demo run shell check torture lint model regress apply unapply \
+.PHONY: help bench profile demo picture run shell check torture lint model regress apply unapply \
 	series deb clean distclean

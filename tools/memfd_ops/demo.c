@@ -5,7 +5,8 @@
  * Two instances of a small DMA engine (samples/vfio-mdev/mdma.c) and two KVM guests
  * each get a window of one memfd. The file gains and loses pages; after each
  * step the pages that the file has and those that each of them can reach are
- * drawn, and compared. Exits with 0 only if everything was as it should be.
+ * drawn, and compared, with what memfd-ops-show finds in the kernel as well. Exits with 0
+ * only if everything was as it should be.
  *
  * Read main() first: it lists the steps, which stand above it in that order. What
  * they use stands above them, in mdma.h, and in vmm.h.
@@ -17,12 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <memfd_ops/mdma.h>
+#include <memfd_ops/strip.h>
 #include <memfd_ops/vmm.h>
 
 #define PAGES	64	/* of the file: a column each */
@@ -232,30 +233,39 @@ static bool guest_b_strip(char *strip, const char *have)
 	return guest_b_entries() == pages;
 }
 
-/* Is this a terminal that somebody looks at, rather than a line to a log? */
-static bool colour(void)
-{
-	struct winsize size;
-
-	return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") &&
-	       !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col;
-}
-
 static void draw(const char *name, const char *strip)
 {
-	const char *run;
+	strip_draw(stdout, name, 9, strip);
+	printf("\n");
+}
 
-	printf("  %-9s|", name);
-	for (; *strip; strip = run) {
-		for (run = strip; *run == *strip; run++)
-			;
-		if (colour() && *strip != ' ')
-			printf("\033[%sm%.*s\033[0m", *strip == '#' ? "1;32" : "2",
-			       (int)(run - strip), strip);
-		else
-			printf("%.*s", (int)(run - strip), strip);
-	}
-	printf("|\n");
+/* What memfd-ops-show draws of the files that this program's guests follow */
+static char shown[16384];
+
+static void ask_show(void)
+{
+	char command[128];
+	FILE *pipe;
+	size_t len;
+
+	snprintf(command, sizeof(command), "memfd-ops-show --pid %d", getpid());
+	pipe = popen(command, "re");
+	need(pipe ? 0 : -errno, "run memfd-ops-show");
+	len = fread(shown, 1, sizeof(shown) - 1, pipe);
+	shown[len] = '\0';
+	if (pclose(pipe))
+		check(false, "memfd-ops-show fails: is it in PATH?");
+}
+
+/* It has a column for each page up to the end of the file. */
+static bool is_shown(const char *strip)
+{
+	char text[PAGES + 3];
+	struct stat st;
+
+	need(fstat(memfd, &st) ? -errno : 0, "stat the memfd");
+	snprintf(text, sizeof(text), "|%.*s|", (int)(st.st_size / page_size), strip);
+	return strstr(shown, text);
 }
 
 /* Draw what somebody reaches: it should be what the file has, and no more. */
@@ -288,24 +298,32 @@ static void check_blocks(const char *have)
 /* Draw the file, and what devices and guests reach of it. */
 static void show(const char *when)
 {
-	char have[PAGES + 1], reach[PAGES + 1];
-	struct device *dev;
-	bool same = true;
+	char have[PAGES + 1], reach[NR_DEVICES + 2][PAGES + 1];
+	bool same = true, as_shown;
+	size_t i;
 
 	printf("\n  %s\n", when);
 	file_strip(have);
 	draw("file", have);
-	for (dev = devices; dev < devices + NR_DEVICES; dev++) {
-		device_strip(dev, reach);
-		same &= draw_reach(dev->name, reach, have);
+	for (i = 0; i < NR_DEVICES; i++) {
+		device_strip(&devices[i], reach[i]);
+		same &= draw_reach(devices[i].name, reach[i], have);
 	}
-	guest_a_strip(reach);
-	same &= draw_reach(guest_a.name, reach, have);
-	same &= guest_b_strip(reach, have);
-	same &= draw_reach(guest_b.name, reach, have);
+	guest_a_strip(reach[i]);
+	same &= draw_reach(guest_a.name, reach[i++], have);
+	same &= guest_b_strip(reach[i], have);
+	same &= draw_reach(guest_b.name, reach[i], have);
 	printf("\n");
 	check_blocks(have);	/* now, since asking must not have filled any hole */
 	check(same, "all reach the pages of their windows that the file has, and no others");
+
+	ask_show();
+	as_shown = is_shown(have);
+	for (i = 0; i < NR_DEVICES + 2; i++)
+		as_shown &= is_shown(reach[i]);
+	check(as_shown, "memfd-ops-show finds the same pages mapped in the kernel");
+	if (!as_shown)
+		fputs(shown, stdout);
 }
 
 static void step(const char *title)
@@ -614,6 +632,12 @@ static void guests_fill_holes(void)
 	show("after");
 }
 
+static void show_tool(void)
+{
+	step("The same, by memfd-ops-show, which knows nothing of this program");
+	printf("\n%s", shown);
+}
+
 static void file_ends_earlier(void)
 {
 	__u32 addr = GUEST_FILLS_AT + 40 * page_size;
@@ -663,6 +687,7 @@ int main(void)
 	all_lose_a_page();
 	all_get_it_back();
 	guests_fill_holes();
+	show_tool();
 	file_ends_earlier();
 
 	printf("\n%s\n", failures ? "Not everything was as it should be." :

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# run.sh demo|run|shell: boot the demo kernel, and run the demo, $LAB_CMD, or a shell.
+# run.sh demo|picture|run|shell: boot the demo kernel, and run the demo, the demo for the
+# picture in README.md, $LAB_CMD, or a shell.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -17,6 +18,14 @@ run)
 shell)
 	read -ra size < <(stty size 2>/dev/null) || true
 	exec "$LAB/boot.sh" demo "$log" 0 shell "${TERM:-linux}" "${size[@]}"
+	;;
+picture)
+	picture=$TOP/Documentation/mm/memfd_ops/show.svg
+	"$LAB/boot.sh" demo "$log" 600 command 'modprobe mdma && memfd-ops-demo' \
+		>"$LOGS/picture-output.log" || die "the demo failed; its output: $LOGS/picture-output.log"
+	"$LAB/picture.py" <"$LOGS/picture-output.log" >"$picture.tmp"
+	mv "$picture.tmp" "$picture"
+	say "$picture"
 	;;
 demo)
 	"$LAB/boot.sh" demo "$log" 600 demo ||

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /proc/PID/fdinfo of a VFIO container, an iommufd and a followed memfd: what it shows while
- * pages come and go, to whom, and next to changes of all that it shows. See
- * Documentation/userspace-api/vfio-memfd.rst.
+ * /proc/PID/fdinfo of a VFIO container, an iommufd and a followed memfd, and the list of
+ * mapped pages in debugfs: what they show while pages come and go, to whom, and next to
+ * changes of all that they show. See Documentation/userspace-api/vfio-memfd.rst and
+ * Documentation/mm/memfd_ops/index.rst.
  */
 #include <signal.h>
 #include <sys/sysmacros.h>
@@ -14,17 +15,16 @@
 #include "lib/vfio_fixture.h"
 
 #define PAGES	64UL
+#define MAPPED	"/sys/kernel/debug/memfd_ops_mapped"
 
-/* Call @visit for each line of the fdinfo of @fd in process @pid. */
-static int visit_lines(pid_t pid, int fd, void (*visit)(const char *line, void *data),
-		       void *data)
+/* Call @visit for each line of a file. */
+static int visit_file(const char *path, void (*visit)(const char *line, void *data),
+		      void *data)
 {
-	char path[64], *line = NULL;
+	FILE *file = fopen(path, "re");
+	char *line = NULL;
 	size_t size = 0;
-	FILE *file;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
-	file = fopen(path, "re");
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0)
@@ -32,6 +32,16 @@ static int visit_lines(pid_t pid, int fd, void (*visit)(const char *line, void *
 	free(line);
 	fclose(file);
 	return 0;
+}
+
+/* The same for the fdinfo of @fd in process @pid. */
+static int visit_lines(pid_t pid, int fd, void (*visit)(const char *line, void *data),
+		       void *data)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
+	return visit_file(path, visit, data);
 }
 
 /* What the lines of one descriptor say; of each kind, the last one, and how many */
@@ -224,15 +234,64 @@ TEST_F_TIMEOUT(vfio, others, 60)
 	EXPECT_EQ(0, status);
 }
 
-/* Read both descriptors until killed; exit with status 1 if a line is wrong. */
+/* What a line of debugfs says, next to the line before it */
+struct mapped {
+	unsigned long start, end;	/* the last window or run */
+	int nr_files, nr_consumers, nr_runs, nr_wrong;
+};
+
+static void look_at_mapped(const char *line, void *data)
+{
+	struct mapped *m = data;
+	unsigned long start, end;
+
+	if (sscanf(line, " consumer %*u kind %*s window_pages [%lu, %lu)", &start, &end) == 2) {
+		m->nr_consumers++;
+		m->nr_wrong += start >= end;
+		m->start = start;
+		m->end = end;
+	} else if (sscanf(line, "  mapped_pages [%lu, %lu)", &start, &end) == 2) {
+		m->nr_runs++;
+		m->nr_wrong += start >= end || start < m->start || end > m->end;
+		m->start = end;
+	} else if (sscanf(line, " present_pages [%lu, %lu)", &start, &end) == 2) {
+		m->nr_wrong += start >= end;
+	} else {
+		m->nr_files += !strncmp(line, "dev ", 4);
+		m->nr_wrong += strncmp(line, "dev ", 4) != 0;
+	}
+}
+
+/* A long list is whole: each run is there once, in order, over many reads. */
+TEST_F_TIMEOUT(vfio, debugfs, 60)
+{
+	struct test_env *env = &self->env;
+	struct mapped m = {};
+	size_t i;
+
+	for (i = 0; i < env->pages; i += 2)
+		ASSERT_EQ(0, grow(env->fd, i, 1));
+	ASSERT_EQ(0, map_pages(env, 0, env->pages));
+	ASSERT_EQ(0, visit_file(MAPPED, look_at_mapped, &m));
+	/* and the side memory */
+	EXPECT_EQ(2, m.nr_files);
+	EXPECT_EQ(2, m.nr_consumers);
+	EXPECT_LE(env->pages / 2, m.nr_runs);
+	EXPECT_GE(env->pages / 2 + 1, m.nr_runs);
+	EXPECT_EQ(0, m.nr_wrong);
+}
+
+/* Read all of it until killed; exit with status 1 if a line is wrong. */
 static void read_forever(struct test_env *env, pid_t pid, int ready)
 {
+	struct mapped mapped = {};
 	struct seen seen = {};
 
 	for (;;) {
+		MUST(!visit_file(MAPPED, look_at_mapped, &mapped));
 		MUST(!visit_lines(pid, env->space.fd, look, &seen));
 		MUST(!visit_lines(pid, env->fd, look, &seen));
-		MUST(!seen.nr_wrong);
+		MUST(!seen.nr_wrong && !mapped.nr_wrong);
 		MUST(write(ready, "", 1) == 1);
 	}
 }

@@ -175,7 +175,7 @@ static int bring_pages(struct guest *g, struct vmm *ordinary)
 #define DEVICE_HAS	"\"mapped\":{\"pages\":5,\"runs\":[[2,4],[10,11],[25,26],[30,31]],\"truncated\":false}"
 #define ORDINARY_HAS	"\"mapped\":{\"pages\":2,\"runs\":[[25,26],[30,31]],\"truncated\":false}"
 
-TEST_F_TIMEOUT(show, json, 120)
+TEST_F_TIMEOUT(show, json, 300)
 {
 	struct test_env *env = &self->g.env;
 	char pid[32], names[64], *line;
@@ -213,7 +213,7 @@ TEST_F_TIMEOUT(show, json, 120)
 }
 
 /* A drawing has a strip for each of them, and no colour in a pipe. */
-TEST_F_TIMEOUT(show, drawing, 120)
+TEST_F_TIMEOUT(show, drawing, 300)
 {
 	ASSERT_EQ(0, bring_pages(&self->g, &self->ordinary));
 	ASSERT_EQ(0, run(PROGRAM " --width 512", self->text));
@@ -232,7 +232,7 @@ TEST_F_TIMEOUT(show, drawing, 120)
 	EXPECT_STREQ("", self->text);
 }
 
-TEST_F_TIMEOUT(show, refuses, 120)
+TEST_F_TIMEOUT(show, refuses, 300)
 {
 	char *text = self->text;
 	int status;
@@ -277,7 +277,7 @@ static bool comes(int fd, char *text, const char *want)
 }
 
 /* Pages that come are printed; a signal ends it, and its buffer. */
-TEST_F_TIMEOUT(show, watch, 120)
+TEST_F_TIMEOUT(show, watch, 300)
 {
 	struct test_env *env = &self->g.env;
 	char instance[64], mine[16];
