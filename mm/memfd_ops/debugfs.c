@@ -3,7 +3,7 @@
  * /sys/kernel/debug/memfd_ops: a line for each file that has consumers, and one
  * for each of them
  *
- * memfd_ops_mapped beside it: in addition, a line for each run of pages that the file
+ * memfd_ops_mapped, next to it: in addition, a line for each run of pages that the file
  * has, or that the consumer has mapped. As there can be millions of them, it prints
  * them as they are read.
  */

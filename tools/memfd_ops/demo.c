@@ -27,6 +27,7 @@
 #include <memfd_ops/vmm.h>
 
 #define PAGES	64	/* of the file: a column each */
+#define SHOW	"memfd-ops-show"
 
 static long page_size;
 static int memfd;
@@ -248,13 +249,13 @@ static void ask_show(void)
 	FILE *pipe;
 	size_t len;
 
-	snprintf(command, sizeof(command), "memfd-ops-show --pid %d", getpid());
+	snprintf(command, sizeof(command), SHOW " --pid %d", getpid());
 	pipe = popen(command, "re");
-	need(pipe ? 0 : -errno, "run memfd-ops-show");
+	need(pipe ? 0 : -errno, "run " SHOW);
 	len = fread(shown, 1, sizeof(shown) - 1, pipe);
 	shown[len] = '\0';
 	if (pclose(pipe))
-		check(false, "memfd-ops-show fails: is it in PATH?");
+		check(false, SHOW " fails: is it in PATH?");
 }
 
 /* It has a column for each page up to the end of the file. */
@@ -321,7 +322,7 @@ static void show(const char *when)
 	as_shown = is_shown(have);
 	for (i = 0; i < NR_DEVICES + 2; i++)
 		as_shown &= is_shown(reach[i]);
-	check(as_shown, "memfd-ops-show finds the same pages mapped in the kernel");
+	check(as_shown, SHOW " finds the same pages mapped in the kernel");
 	if (!as_shown)
 		fputs(shown, stdout);
 }

@@ -3,7 +3,7 @@
  * memfd-ops-show: which devices and virtual machines follow which files, and the pages
  * that each of them has mapped. The man page, memfd-ops-show.1, is the contract.
  *
- * Read main() first. Where the data come from: tools/lib/memfd_ops/followers.c.
+ * Read main() first. Where the data come from: tools/lib/memfd_ops/users.c.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,10 +24,10 @@
 #include <linux/magic.h>
 
 #include <memfd_ops/files.h>
-#include <memfd_ops/followers.h>
+#include <memfd_ops/users.h>
 #include <memfd_ops/strip.h>
 
-#define MAX_DRAWN	64	/* followers of a file */
+#define MAX_DRAWN	64	/* users of a file */
 #define LABEL_WIDTH	22
 
 /* Exit statuses */
@@ -49,7 +49,7 @@ static const char usage[] =
 	"\n"
 	"  --json           one JSON object for each file, on a line of its own\n"
 	"  --watch          go on, and show every change, until interrupted\n"
-	"  --pid PID        only files with a follower of that process\n"
+	"  --pid PID        only files with a user of that process\n"
 	"  --width COLUMNS  draw at most that many columns, 8 to 512 (64)\n"
 	"  --help           this text\n"
 	"\n"
@@ -73,16 +73,16 @@ fail(int status, const char *fmt, ...)
  * The drawing
  */
 
-static const char *label_of(const struct follower *f, char *text, size_t size)
+static const char *label_of(const struct file_user *f, char *text, size_t size)
 {
 	switch (f->kind) {
-	case FOLLOWER_DEVICE:
+	case USER_DEVICE:
 		snprintf(text, size, "%s", f->names);
 		break;
-	case FOLLOWER_VM:
+	case USER_VM:
 		snprintf(text, size, "VM %d", f->pid);
 		break;
-	case FOLLOWER_PROCESS:
+	case USER_PROCESS:
 		snprintf(text, size, "process %d", f->pid);
 		break;
 	default:
@@ -121,12 +121,12 @@ static void print_text(const char *text)
 		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
 }
 
-static void draw_follower(const struct followed_file *file, const struct follower *f)
+static void draw_user(const struct followed_file *file, const struct file_user *f)
 {
 	char label[sizeof(f->names)];
 
 	draw(file, label_of(f, label, sizeof(label)), &f->mapped, f->window);
-	if (f->pid && f->kind == FOLLOWER_DEVICE)
+	if (f->pid && f->kind == USER_DEVICE)
 		printf(" process %d", f->pid);
 	if (f->pid) {
 		printf(" (");
@@ -146,7 +146,7 @@ static void draw_follower(const struct followed_file *file, const struct followe
 static void draw_file(const struct followed_file *file)
 {
 	const struct run whole = { 0, ULONG_MAX };
-	size_t i, nr = file->nr_followers < MAX_DRAWN ? file->nr_followers : MAX_DRAWN;
+	size_t i, nr = file->nr_users < MAX_DRAWN ? file->nr_users : MAX_DRAWN;
 
 	printf("dev %u:%u ino %lu ", file->dev_major, file->dev_minor, file->ino);
 	print_text(file->name);
@@ -158,9 +158,9 @@ static void draw_file(const struct followed_file *file)
 	draw(file, "file", &file->present, whole);
 	printf("\n");
 	for (i = 0; i < nr; i++)
-		draw_follower(file, &file->followers[i]);
-	if (nr < file->nr_followers)
-		printf("  and %zu more followers\n", file->nr_followers - nr);
+		draw_user(file, &file->users[i]);
+	if (nr < file->nr_users)
+		printf("  and %zu more users\n", file->nr_users - nr);
 }
 
 /*
@@ -199,12 +199,12 @@ static void json_set(const char *name, const struct page_set *set)
 	printf("],\"truncated\":%s}", set->truncated ? "true" : "false");
 }
 
-static void json_names(const struct follower *f)
+static void json_names(const struct file_user *f)
 {
 	char names[sizeof(f->names)], *name, *rest = names;
 	bool first = true;
 
-	strcpy(names, f->names);
+	memcpy(names, f->names, sizeof(names));
 	printf("\"names\":[");
 	while ((name = strsep(&rest, ",")) && *name) {
 		if (!first)
@@ -215,13 +215,13 @@ static void json_names(const struct follower *f)
 	putchar(']');
 }
 
-static const char *kind_of(const struct follower *f)
+static const char *kind_of(const struct file_user *f)
 {
 	static const char * const kinds[] = {
-		[FOLLOWER_UNKNOWN] = "unknown",
-		[FOLLOWER_DEVICE] = "device",
-		[FOLLOWER_VM] = "vm",
-		[FOLLOWER_PROCESS] = "process",
+		[USER_UNKNOWN] = "unknown",
+		[USER_DEVICE] = "device",
+		[USER_VM] = "vm",
+		[USER_PROCESS] = "process",
 	};
 
 	return kinds[f->kind];
@@ -236,7 +236,7 @@ static void json_number(const char *name, unsigned long long value)
 		printf("\"%s\":null,", name);
 }
 
-static void json_follower(const struct follower *f)
+static void json_user(const struct file_user *f)
 {
 	printf("{\"kind\":\"%s\",", kind_of(f));
 	json_names(f);
@@ -275,11 +275,11 @@ static void json_file(const struct followed_file *file)
 	printf(",\"size_bytes\":%llu,\"page_bytes\":%ld,", file->size,
 	       sysconf(_SC_PAGESIZE));
 	json_set("present", &file->present);
-	printf(",\"followers\":[");
-	for (i = 0; i < file->nr_followers; i++) {
+	printf(",\"users\":[");
+	for (i = 0; i < file->nr_users; i++) {
 		if (i)
 			putchar(',');
-		json_follower(&file->followers[i]);
+		json_user(&file->users[i]);
 	}
 	printf("]}\n");
 }
@@ -297,18 +297,18 @@ static void __attribute__((noreturn)) fail_to_read(int error)
 	if (error != -ENOENT)
 		fail(LACKING, "cannot read %s: %s", DEBUGFS_MAPPED, strerror(-error));
 	if (statfs("/sys/kernel/debug", &fs) || fs.f_type != DEBUGFS_MAGIC)
-		fail(LACKING, "debugfs is not mounted at /sys/kernel/debug: mount -t debugfs debugfs /sys/kernel/debug");
+		fail(LACKING, "no debugfs: mount -t debugfs none /sys/kernel/debug");
 	fail(LACKING, "%s is not there: the kernel lacks CONFIG_MEMFD_OPS",
 	     DEBUGFS_MAPPED);
 }
 
-/* Does the file have a follower of the process that was asked for? */
+/* Does the file have a user of the process that was asked for? */
 static bool is_wanted(const struct followed_file *file)
 {
 	size_t i;
 
-	for (i = 0; i < file->nr_followers; i++)
-		if (file->followers[i].pid == options.pid)
+	for (i = 0; i < file->nr_users; i++)
+		if (file->users[i].pid == options.pid)
 			return true;
 	return !options.pid;
 }
@@ -317,7 +317,7 @@ static void show(void)
 {
 	struct followed_list list = { .columns = options.columns };
 	const struct followed_file *file;
-	int ret = followers_read(&list);
+	int ret = users_read(&list);
 	size_t shown = 0;
 
 	if (ret)
@@ -336,7 +336,7 @@ static void show(void)
 	}
 	if (!shown && !options.json)
 		printf("No file is followed%s.\n", options.pid ? " by that process" : "");
-	followers_free(&list);
+	users_free(&list);
 	if (fflush(stdout) || ferror(stdout))
 		fail(LACKING, "cannot write the output: %s", strerror(errno));
 }
@@ -391,7 +391,7 @@ static int open_events(void)
 
 	if (access(TRACEFS "/events", F_OK))
 		fail(LACKING, errno == EACCES ? "cannot use tracefs: run it as root" :
-		     "--watch needs tracefs: mount -t tracefs tracefs " TRACEFS);
+		     "--watch needs tracefs: mount -t tracefs none " TRACEFS);
 	if (access(TRACEFS "/events/memfd_ops", F_OK))
 		fail(LACKING, "--watch needs a kernel with CONFIG_MEMFD_OPS and tracepoints");
 	remove_stale();
@@ -478,7 +478,7 @@ static void watch(void)
  * Arguments
  */
 
-static long number(const char *option, const char *text, long min, long max)
+static long parse_number(const char *option, const char *text, long min, long max)
 {
 	char *end;
 	long value;
@@ -512,10 +512,10 @@ static void parse(int argc, char **argv)
 			options.watch = true;
 			break;
 		case 'p':
-			options.pid = number("--pid", optarg, 1, INT_MAX);
+			options.pid = parse_number("--pid", optarg, 1, INT_MAX);
 			break;
 		case 'c':
-			options.columns = number("--width", optarg, 8, MAX_COLUMNS);
+			options.columns = parse_number("--width", optarg, 8, MAX_COLUMNS);
 			break;
 		case 'h':
 			fputs(usage, stdout);

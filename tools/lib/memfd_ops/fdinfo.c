@@ -7,6 +7,12 @@
 
 #define RANGE		"memfd_range:\t"
 #define CONSUMER	"memfd_consumer:\t"
+#define RANGE_FORMAT							\
+	"iova_bytes [%llx, %llx) dev %u:%u ino %lu file_pages [%lu, %lu) "	\
+	"access %2s mapped_pages %lu missing_pages %lu consumers %63s"
+#define CONSUMER_FORMAT							\
+	"id %llu kind %15s file_pages [%lu, %lu) "			\
+	"mapped_pages %lu missing_pages %lu"
 #define CONTAINER_DEVICE "vfio_device:\t"
 #define IOMMUFD_DEVICE	"iommufd_device:\t"
 
@@ -28,10 +34,9 @@ bool fdinfo_range(const char *line, struct fdinfo_range *r)
 	memset(r, 0, sizeof(*r));
 	if (sscanf(rest, "ioas %u %n", &r->ioas, &len) == 1)
 		rest += len;
-	return sscanf(rest, "iova_bytes [%llx, %llx) dev %u:%u ino %lu file_pages [%lu, %lu) access %2s mapped_pages %lu missing_pages %lu consumers %63s",
-		      &r->iova, &r->iova_end, &r->dev_major, &r->dev_minor, &r->ino,
-		      &r->start, &r->end, r->access, &r->mapped, &r->missing,
-		      r->consumers) == 11;
+	return sscanf(rest, RANGE_FORMAT, &r->iova, &r->iova_end, &r->dev_major,
+		      &r->dev_minor, &r->ino, &r->start, &r->end, r->access,
+		      &r->mapped, &r->missing, r->consumers) == 11;
 }
 
 bool fdinfo_device(const char *line, struct fdinfo_device *d)
@@ -50,9 +55,8 @@ bool fdinfo_consumer(const char *line, struct fdinfo_consumer *c)
 	const char *rest = after(line, CONSUMER);
 
 	memset(c, 0, sizeof(*c));
-	return rest && sscanf(rest, "id %llu kind %15s file_pages [%lu, %lu) mapped_pages %lu missing_pages %lu",
-			      &c->id, c->kind, &c->start, &c->end, &c->mapped,
-			      &c->missing) >= 4;
+	return rest && sscanf(rest, CONSUMER_FORMAT, &c->id, c->kind, &c->start,
+			      &c->end, &c->mapped, &c->missing) >= 4;
 }
 
 bool fdinfo_range_has(const struct fdinfo_range *r, unsigned long long id)

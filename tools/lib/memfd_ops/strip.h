@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Is the file a terminal that somebody looks at, who wants colours? */
+/* Is the file a terminal, and has the user not asked for plain text? */
 bool strip_colour(FILE *out);
 
 /* Print "  label    |strip|", the label in at least @width columns, without a newline. */

@@ -22,7 +22,7 @@ shell)
 picture)
 	picture=$TOP/Documentation/mm/memfd_ops/show.svg
 	"$LAB/boot.sh" demo "$log" 600 command 'modprobe mdma && memfd-ops-demo' \
-		>"$LOGS/picture-output.log" || die "the demo failed; its output: $LOGS/picture-output.log"
+		>"$LOGS/picture-output.log" || die "the demo failed: $LOGS/picture-output.log"
 	"$LAB/picture.py" <"$LOGS/picture-output.log" >"$picture.tmp"
 	mv "$picture.tmp" "$picture"
 	say "$picture"

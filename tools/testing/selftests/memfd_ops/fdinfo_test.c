@@ -44,7 +44,7 @@ static int visit_lines(pid_t pid, int fd, void (*visit)(const char *line, void *
 	return visit_file(path, visit, data);
 }
 
-/* What the lines of one descriptor say; of each kind, the last one, and how many */
+/* The lines of one descriptor: of each kind the last one, and how many there are */
 struct seen {
 	struct fdinfo_range range;
 	struct fdinfo_consumer consumer;
@@ -234,7 +234,7 @@ TEST_F_TIMEOUT(vfio, others, 60)
 	EXPECT_EQ(0, status);
 }
 
-/* What a line of debugfs says, next to the line before it */
+/* The list in debugfs, as far as it has been read */
 struct mapped {
 	unsigned long start, end;	/* the last window or run */
 	int nr_files, nr_consumers, nr_runs, nr_wrong;

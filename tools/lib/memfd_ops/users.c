@@ -16,7 +16,7 @@
 
 #include "fdinfo.h"
 #include "files.h"
-#include "followers.h"
+#include "users.h"
 
 #define DEBUGFS_KVM	"/sys/kernel/debug/kvm"
 
@@ -131,15 +131,15 @@ static struct followed_file *add_file(struct followed_list *list)
 	return &list->files[list->nr++];
 }
 
-static struct follower *add_follower(struct followed_file *file)
+static struct file_user *add_user(struct followed_file *file)
 {
-	if (file->nr_followers == file->max_followers) {
-		file->max_followers = file->max_followers ? 2 * file->max_followers : 8;
-		file->followers = grown(file->followers, file->max_followers,
-					sizeof(*file->followers));
+	if (file->nr_users == file->max_users) {
+		file->max_users = file->max_users ? 2 * file->max_users : 8;
+		file->users = grown(file->users, file->max_users,
+				    sizeof(*file->users));
 	}
-	memset(&file->followers[file->nr_followers], 0, sizeof(*file->followers));
-	return &file->followers[file->nr_followers++];
+	memset(&file->users[file->nr_users], 0, sizeof(*file->users));
+	return &file->users[file->nr_users++];
 }
 
 static struct followed_file *find_file(struct followed_list *list, unsigned int dev_major,
@@ -154,15 +154,15 @@ static struct followed_file *find_file(struct followed_list *list, unsigned int 
 	return NULL;
 }
 
-void followers_free(struct followed_list *list)
+void users_free(struct followed_list *list)
 {
 	struct followed_file *file;
 	size_t i;
 
 	for (file = list->files; file < list->files + list->nr; file++) {
-		for (i = 0; i < file->nr_followers; i++)
-			free_set(&file->followers[i].mapped);
-		free(file->followers);
+		for (i = 0; i < file->nr_users; i++)
+			free_set(&file->users[i].mapped);
+		free(file->users);
 		free_set(&file->present);
 	}
 	free(list->files);
@@ -175,14 +175,14 @@ void followers_free(struct followed_list *list)
  * debugfs: files and consumers
  */
 
-static void set_owner(struct follower *f, const char *kind, const char *name)
+static void set_owner(struct file_user *f, const char *kind, const char *name)
 {
 	if (!strcmp(kind, "device")) {
-		f->kind = FOLLOWER_DEVICE;
+		f->kind = USER_DEVICE;
 		f->via = "driver";
 		copy_text(f->names, sizeof(f->names), name);
 	} else if (!strcmp(kind, "vm")) {
-		f->kind = FOLLOWER_VM;
+		f->kind = USER_VM;
 		f->via = "memslot";
 		f->pid = atoi(name);
 	}
@@ -214,13 +214,13 @@ static bool parse_consumer(struct followed_file *file, const char *line)
 {
 	char kind[16], owner[16] = "", name[64] = "";
 	unsigned long long id;
-	struct follower *f;
+	struct file_user *f;
 	struct run window;
 
 	if (sscanf(line, " consumer %llu kind %15s window_pages [%lu, %lu) %15s %63s",
 		   &id, kind, &window.start, &window.end, owner, name) < 4)
 		return false;
-	f = add_follower(file);
+	f = add_user(file);
 	f->via = "unknown";
 	f->id = id;
 	f->window = window;
@@ -236,9 +236,9 @@ static void parse_runs(struct followed_list *list, struct followed_file *file,
 
 	if (sscanf(line, " present_pages [%lu, %lu)", &run.start, &run.end) == 2)
 		add_run(list, file, &file->present, run);
-	else if (file->nr_followers &&
+	else if (file->nr_users &&
 		 sscanf(line, " mapped_pages [%lu, %lu)", &run.start, &run.end) == 2)
-		add_run(list, file, &file->followers[file->nr_followers - 1].mapped, run);
+		add_run(list, file, &file->users[file->nr_users - 1].mapped, run);
 }
 
 static int read_consumers(struct followed_list *list)
@@ -277,7 +277,7 @@ struct owner {
 	size_t	nr;
 };
 
-static void name_devices(struct follower *f, const struct owner *owner)
+static void name_devices(struct file_user *f, const struct owner *owner)
 {
 	const struct fdinfo_device *d;
 	size_t len = 0;
@@ -291,10 +291,10 @@ static void name_devices(struct follower *f, const struct owner *owner)
 			break;
 	}
 	if (len)
-		f->kind = FOLLOWER_DEVICE;
+		f->kind = USER_DEVICE;
 }
 
-static void own(struct follower *f, const struct owner *owner,
+static void own(struct file_user *f, const struct owner *owner,
 		const struct fdinfo_range *r)
 {
 	f->via = owner->iommufd ? "iommufd" : "container";
@@ -314,9 +314,9 @@ static void own_range(struct followed_list *list, const struct owner *owner,
 	struct followed_file *file = find_file(list, r->dev_major, r->dev_minor, r->ino);
 	size_t i;
 
-	for (i = 0; file && i < file->nr_followers; i++)
-		if (!file->followers[i].pid && fdinfo_range_has(r, file->followers[i].id))
-			own(&file->followers[i], owner, r);
+	for (i = 0; file && i < file->nr_users; i++)
+		if (!file->users[i].pid && fdinfo_range_has(r, file->users[i].id))
+			own(&file->users[i], owner, r);
 }
 
 /* The devices come before or behind the ranges: read twice. */
@@ -460,7 +460,7 @@ static struct vmas read_vmas(struct followed_list *list, pid_t pid)
 
 /* What the process's page table has of a mapping */
 static void scan_vma(struct followed_list *list, int pagemap, const struct vma *vma,
-		     struct follower *f)
+		     struct file_user *f)
 {
 	struct page_region regions[64];
 	struct pm_scan_arg arg = {
@@ -488,7 +488,7 @@ static void scan_vma(struct followed_list *list, int pagemap, const struct vma *
 static void look_at_maps(struct followed_list *list, pid_t pid, const char *comm)
 {
 	struct vmas vmas = read_vmas(list, pid);
-	struct follower *f;
+	struct file_user *f;
 	char path[64];
 	size_t i;
 	int fd;
@@ -496,8 +496,8 @@ static void look_at_maps(struct followed_list *list, pid_t pid, const char *comm
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
 	fd = vmas.nr ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	for (i = 0; i < vmas.nr; i++) {
-		f = add_follower(vmas.vma[i].file);
-		f->kind = FOLLOWER_PROCESS;
+		f = add_user(vmas.vma[i].file);
+		f->kind = USER_PROCESS;
 		f->via = "mapping";
 		f->pid = pid;
 		copy_text(f->comm, sizeof(f->comm), comm);
@@ -519,10 +519,10 @@ static void read_comm(pid_t pid, char *comm, size_t size)
 		comm[0] = '\0';
 }
 
+typedef void (*look_fn)(struct followed_list *list, pid_t pid, const char *name);
+
 /* Call @look for each entry of a directory whose name begins with a number. */
-static void for_each_pid(struct followed_list *list, const char *path,
-			 void (*look)(struct followed_list *list, pid_t pid,
-				      const char *name))
+static void look_at_each(struct followed_list *list, const char *path, look_fn look)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
@@ -581,12 +581,12 @@ static struct run slot_window(const struct slot *slot, const struct vma *vma)
 static void add_vm(const struct slot *slot, const struct vma *vma, pid_t pid)
 {
 	struct run window = slot_window(slot, vma);
-	struct follower *f;
+	struct file_user *f;
 
 	if (window.start >= window.end)
 		return;
-	f = add_follower(vma->file);
-	f->kind = FOLLOWER_VM;
+	f = add_user(vma->file);
+	f->kind = USER_VM;
 	f->via = "mapping";
 	f->pid = pid;
 	read_comm(pid, f->comm, sizeof(f->comm));
@@ -594,24 +594,24 @@ static void add_vm(const struct slot *slot, const struct vma *vma, pid_t pid)
 	f->mapped.known = true;
 }
 
-/* The run of gfns, as pages of the file in the window of the follower that add_vm() made */
+/* The run of gfns, as pages of the file in the window of the user that add_vm() made */
 static void add_gfns(struct followed_list *list, const struct slot *slot,
 		     const struct vma *vma, struct run gfns)
 {
 	struct followed_file *file = vma->file;
 	struct run window = slot_window(slot, vma);
-	struct follower *f = NULL;
+	struct file_user *f = NULL;
 	/* the file's page at the slot's first gfn; wraps around if it is before the file */
 	unsigned long base = vma->pages.start + (slot->addr - vma->start) / page_size;
 	size_t i;
 
 	if (slot->addr < vma->start)
 		base = vma->pages.start - (vma->start - slot->addr) / page_size;
-	for (i = file->nr_followers; i-- > 0 && !f;)
-		if (file->followers[i].kind == FOLLOWER_VM &&
-		    file->followers[i].window.start == window.start &&
-		    file->followers[i].window.end == window.end)
-			f = &file->followers[i];
+	for (i = file->nr_users; i-- > 0 && !f;)
+		if (file->users[i].kind == USER_VM &&
+		    file->users[i].window.start == window.start &&
+		    file->users[i].window.end == window.end)
+			f = &file->users[i];
 	if (!f || window.start >= window.end)
 		return;
 	gfns.start = base + (gfns.start - slot->gfns.start);
@@ -667,15 +667,15 @@ static void look_at_vm(struct followed_list *list, pid_t pid, const char *name)
 static void name_vms(struct followed_list *list)
 {
 	struct followed_file *file;
-	struct follower *f;
+	struct file_user *f;
 
 	for (file = list->files; file < list->files + list->nr; file++)
-		for (f = file->followers; f < file->followers + file->nr_followers; f++)
-			if (f->kind == FOLLOWER_VM && !f->comm[0])
+		for (f = file->users; f < file->users + file->nr_users; f++)
+			if (f->kind == USER_VM && !f->comm[0])
 				read_comm(f->pid, f->comm, sizeof(f->comm));
 }
 
-int followers_read(struct followed_list *list)
+int users_read(struct followed_list *list)
 {
 	int ret;
 
@@ -683,9 +683,9 @@ int followers_read(struct followed_list *list)
 	ret = read_consumers(list);
 	if (ret || !list->nr)
 		return ret;
-	for_each_pid(list, "/proc", look_at_owners);
+	look_at_each(list, "/proc", look_at_owners);
 	name_vms(list);
-	for_each_pid(list, DEBUGFS_KVM, look_at_vm);
-	for_each_pid(list, "/proc", look_at_mappings);
+	look_at_each(list, DEBUGFS_KVM, look_at_vm);
+	look_at_each(list, "/proc", look_at_mappings);
 	return 0;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The files of this system that have consumers, the followers of each, and the pages that
+ * The files of this system that have consumers, the users of each, and the pages that
  * each has mapped: from debugfs and /proc. Needs root.
  *
  * What vanishes while it is read is left out.
  */
-#ifndef MEMFD_OPS_FOLLOWERS_H
-#define MEMFD_OPS_FOLLOWERS_H
+#ifndef MEMFD_OPS_USERS_H
+#define MEMFD_OPS_USERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,15 +30,15 @@ struct page_set {
 	unsigned long *columns;
 };
 
-enum follower_kind {
-	FOLLOWER_UNKNOWN,
-	FOLLOWER_DEVICE,
-	FOLLOWER_VM,
-	FOLLOWER_PROCESS,
+enum user_kind {
+	USER_UNKNOWN,
+	USER_DEVICE,
+	USER_VM,
+	USER_PROCESS,
 };
 
-struct follower {
-	enum follower_kind kind;
+struct file_user {
+	enum user_kind kind;
 	char	names[256];		/* of devices, with commas between */
 	const char *via;		/* see memfd-ops-show.1 */
 	pid_t	pid;			/* 0 if it is not known, as comm */
@@ -58,8 +58,8 @@ struct followed_file {
 	unsigned long long size;	/* bytes */
 	unsigned long per_column;	/* pages */
 	struct page_set present;
-	struct follower *followers;
-	size_t	nr_followers, max_followers;
+	struct file_user *users;
+	size_t	nr_users, max_users;
 };
 
 struct followed_list {
@@ -74,8 +74,8 @@ struct followed_list {
  * Fill a list that is empty except for its columns. Returns 0, or a negative errno if
  * DEBUGFS_MAPPED cannot be read.
  */
-int followers_read(struct followed_list *list);
-void followers_free(struct followed_list *list);
+int users_read(struct followed_list *list);
+void users_free(struct followed_list *list);
 
 /* How many columns the file takes */
 unsigned int file_columns(const struct followed_file *file);
@@ -84,4 +84,4 @@ unsigned int file_columns(const struct followed_file *file);
 struct run column_pages(const struct followed_file *file, unsigned int column,
 			struct run window);
 
-#endif /* MEMFD_OPS_FOLLOWERS_H */
+#endif /* MEMFD_OPS_USERS_H */
