@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
@@ -272,7 +271,6 @@ static int read_consumers(struct followed_list *list)
 struct owner {
 	pid_t	pid;
 	char	comm[16];
-	bool	iommufd;
 	struct fdinfo_device *devices;
 	size_t	nr;
 };
@@ -283,7 +281,7 @@ static void name_devices(struct file_user *f, const struct owner *owner)
 	size_t len = 0;
 
 	for (d = owner->devices; d < owner->devices + owner->nr; d++) {
-		if (owner->iommufd && d->ioas != f->ioas)
+		if (d->ioas != f->ioas)
 			continue;
 		len += snprintf(f->names + len, sizeof(f->names) - len, "%s%s",
 				len ? "," : "", d->name);
@@ -297,7 +295,7 @@ static void name_devices(struct file_user *f, const struct owner *owner)
 static void own(struct file_user *f, const struct owner *owner,
 		const struct fdinfo_range *r)
 {
-	f->via = owner->iommufd ? "iommufd" : "container";
+	f->via = r->ioas ? "iommufd" : "container";
 	f->pid = owner->pid;
 	memcpy(f->comm, owner->comm, sizeof(f->comm));
 	f->ioas = r->ioas;
@@ -344,9 +342,9 @@ static void read_owner(struct followed_list *list, const char *path, struct owne
 }
 
 static void look_at_owner(struct followed_list *list, pid_t pid, const char *comm,
-			  const char *fd, bool iommufd)
+			  const char *fd)
 {
-	struct owner owner = { .pid = pid, .iommufd = iommufd };
+	struct owner owner = { .pid = pid };
 	char path[PATH_MAX];
 
 	copy_text(owner.comm, sizeof(owner.comm), comm);
@@ -374,25 +372,30 @@ static void name_file(struct followed_file *file, const char *link)
 		file->name[len - 10] = '\0';
 }
 
+/* Containers and iommufds are miscellaneous devices, whatever their names are. */
+#define MISC_MAJOR	10
+
 static void look_at_fd(struct followed_list *list, pid_t pid, const char *comm,
 		       int dir, const char *fd)
 {
 	struct followed_file *file;
+	struct statx st;
 	char link[256];
-	struct stat st;
-	ssize_t len = readlinkat(dir, fd, link, sizeof(link) - 1);
+	ssize_t len;
 
-	if (len <= 0 || link[0] != '/')
+	/* without waiting for a server that does not answer */
+	if (statx(dir, fd, AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &st))
+		return;
+	if (S_ISCHR(st.stx_mode) && st.stx_rdev_major == MISC_MAJOR)
+		look_at_owner(list, pid, comm, fd);
+	file = find_file(list, st.stx_dev_major, st.stx_dev_minor, st.stx_ino);
+	if (!file || file->name[0])
+		return;
+	len = readlinkat(dir, fd, link, sizeof(link) - 1);
+	if (len <= 0)
 		return;
 	link[len] = '\0';
-	if (!strcmp(link, "/dev/vfio/vfio") || !strcmp(link, "/dev/iommu")) {
-		/* iommufd can stand in for a container */
-		look_at_owner(list, pid, comm, fd, !strcmp(link, "/dev/iommu"));
-	} else if (!fstatat(dir, fd, &st, 0)) {
-		file = find_file(list, major(st.st_dev), minor(st.st_dev), st.st_ino);
-		if (file)
-			name_file(file, link);
-	}
+	name_file(file, link);
 }
 
 static void look_at_fds(struct followed_list *list, pid_t pid, const char *comm)

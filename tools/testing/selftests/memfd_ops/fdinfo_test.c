@@ -237,6 +237,7 @@ TEST_F_TIMEOUT(vfio, others, 60)
 /* The list in debugfs, as far as it has been read */
 struct mapped {
 	unsigned long start, end;	/* the last window or run */
+	unsigned long nr_mapped, nr_present;	/* pages */
 	int nr_files, nr_consumers, nr_runs, nr_wrong;
 };
 
@@ -252,9 +253,11 @@ static void look_at_mapped(const char *line, void *data)
 		m->end = end;
 	} else if (sscanf(line, "  mapped_pages [%lu, %lu)", &start, &end) == 2) {
 		m->nr_runs++;
+		m->nr_mapped += end - start;
 		m->nr_wrong += start >= end || start < m->start || end > m->end;
 		m->start = end;
 	} else if (sscanf(line, " present_pages [%lu, %lu)", &start, &end) == 2) {
+		m->nr_present += end - start;
 		m->nr_wrong += start >= end;
 	} else {
 		m->nr_files += !strncmp(line, "dev ", 4);
@@ -279,6 +282,28 @@ TEST_F_TIMEOUT(vfio, debugfs, 60)
 	EXPECT_LE(env->pages / 2, m.nr_runs);
 	EXPECT_GE(env->pages / 2 + 1, m.nr_runs);
 	EXPECT_EQ(0, m.nr_wrong);
+}
+
+/* Huge folios, and one that has been split, have the pages that their parts have. */
+TEST_F_TIMEOUT(vfio, huge, 60)
+{
+	struct test_env *env = &self->env;
+	struct mapped m = {}, punched = {};
+
+	if (env_thp(env, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	memset(env->side, 0, env->side_pages * PAGE);
+	ASSERT_EQ(0, grow(env->fd, 0, HUGE_PAGES));
+	ASSERT_EQ(0, map_pages(env, 8, PAGES));
+	ASSERT_EQ(0, visit_file(MAPPED, look_at_mapped, &m));
+	EXPECT_EQ(HUGE_PAGES + env->side_pages, m.nr_present);
+	EXPECT_EQ(PAGES + env->side_pages, m.nr_mapped);
+	EXPECT_TRUE(shows(env, PAGES, 0));
+	ASSERT_EQ(0, punch(env->fd, 10, 4));
+	ASSERT_EQ(0, visit_file(MAPPED, look_at_mapped, &punched));
+	EXPECT_EQ(m.nr_present - 4, punched.nr_present);
+	EXPECT_EQ(m.nr_mapped - 4, punched.nr_mapped);
+	EXPECT_TRUE(shows(env, PAGES - 4, 0));
 }
 
 /* Read all of it until killed; exit with status 1 if a line is wrong. */
