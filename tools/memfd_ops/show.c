@@ -137,7 +137,7 @@ static void draw_user(const struct followed_file *file, const struct file_user *
 	if (f->ioas)
 		printf(", ioas %u", f->ioas);
 	if (f->mapped.known)
-		printf(", %lu pages", f->mapped.pages);
+		printf(", %lu page%s", f->mapped.pages, f->mapped.pages == 1 ? "" : "s");
 	if (f->missing)
 		printf(", lacks %lu", f->missing);
 	printf("\n");

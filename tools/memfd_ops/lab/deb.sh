@@ -54,8 +54,10 @@ tools_package() {
 		Priority: optional
 		Maintainer: $(sed -n 's/^M:\t//p' "$TOP/MAINTAINERS" | head -n 1)
 		Description: programs for kernels whose devices and guests follow memfds
-		 A demonstration, a user-space NVMe driver and a benchmark; and in
-		 /usr/include/memfd-ops the headers for VFIO, iommufd and KVM.
+		 memfd-ops-show, which draws the files and the pages that each device and
+		 guest has mapped; a demonstration, a user-space NVMe driver and a
+		 benchmark; and in /usr/include/memfd-ops the headers for VFIO, iommufd and
+		 KVM.
 	END
 	dpkg-deb --root-owner-group --build "$dir" "$debs"
 }
