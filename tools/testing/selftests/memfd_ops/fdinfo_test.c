@@ -180,13 +180,15 @@ TEST_F_TIMEOUT(vfio, pages, 60)
 	EXPECT_TRUE(shows(env, 3, 0));
 	ASSERT_EQ(0, grow(env->fd, 20, 8));
 	EXPECT_TRUE(shows(env, 11, 0));
-	/* across an edge of a run, and in the middle of another one */
+	/* at the end of a run, in the middle and at the start of another one */
 	ASSERT_EQ(0, punch(env->fd, 2, 1));
 	ASSERT_EQ(0, punch(env->fd, 22, 2));
 	EXPECT_TRUE(shows(env, 8, 0));
+	ASSERT_EQ(0, punch(env->fd, 20, 1));
+	EXPECT_TRUE(shows(env, 7, 0));
 	/* outside the window */
 	ASSERT_EQ(0, grow(env->fd, 100, 4));
-	EXPECT_TRUE(shows(env, 8, 0));
+	EXPECT_TRUE(shows(env, 7, 0));
 	ASSERT_EQ(0, ftruncate(env->fd, 10 * PAGE));
 	EXPECT_TRUE(shows(env, 1, 0));
 }

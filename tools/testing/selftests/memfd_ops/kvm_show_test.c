@@ -232,6 +232,27 @@ TEST_F_TIMEOUT(show, drawing, 300)
 	EXPECT_STREQ("", self->text);
 }
 
+/* Of many runs, some are printed and all are counted and drawn. */
+TEST_F_TIMEOUT(show, many_runs, 300)
+{
+	const size_t pages = 4096;
+	struct test_env *env = &self->g.env;
+	char *line;
+	size_t i;
+
+	ASSERT_EQ(0, ftruncate(env->fd, pages * PAGE));
+	for (i = 0; i < pages; i += 2)
+		ASSERT_EQ(0, grow(env->fd, i, 1));
+	ASSERT_EQ(0, space_map(&env->space, env->fd, 0, BASE + GIB, pages * PAGE, DMA_RW));
+	ASSERT_EQ(0, run(PROGRAM " --json", self->text));
+	line = line_of_file(self->text, env->fd);
+	ASSERT_NE(NULL, line);
+	EXPECT_TRUE(HAS(line, "{\"kind\":\"device\"", "\"window_pages\":[0,4096]",
+			"\"pages\":2048,", "\"truncated\":true"));
+	ASSERT_EQ(0, run(PROGRAM " --width 8", self->text));
+	EXPECT_NE(NULL, strstr(self->text, "|++++++++|"));
+}
+
 TEST_F_TIMEOUT(show, refuses, 300)
 {
 	char *text = self->text;
