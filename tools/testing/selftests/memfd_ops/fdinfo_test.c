@@ -323,10 +323,20 @@ static void read_forever(struct test_env *env, pid_t pid, int ready)
 	}
 }
 
+/* An IOAS that takes a reader a while: its end must not fail because of a reader. */
+static int make_and_destroy(struct test_env *env)
+{
+	struct space other = env->space;
+	int ret = ioas_alloc(&other, &other.ioas), i;
+
+	for (i = 0; i < 32 && !ret; i++)
+		ret = space_map(&other, env->fd, 0, iova(i), PAGE, DMA_RW);
+	return ret ? ret : space_destroy(&other, other.ioas);
+}
+
 /* Map, change and unmap; with iommufd also what a reader has references on. */
 static int change(struct test_env *env, unsigned int round)
 {
-	__u32 ioas;
 	int ret;
 
 	ret = map_pages(env, round % 8, PAGES);
@@ -338,8 +348,7 @@ static int change(struct test_env *env, unsigned int round)
 		ret = -EIO;
 	if (ret || env->space.way == TYPE1)
 		return ret;
-	ret = ioas_alloc(&env->space, &ioas);
-	return ret ? ret : space_destroy(&env->space, ioas);
+	return make_and_destroy(env);
 }
 
 /*
