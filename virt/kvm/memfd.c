@@ -286,7 +286,7 @@ __kvm_memfd_create(struct kvm *kvm, struct file *file,
 	if (end > i_size_read(file_inode(file)))
 		return ERR_PTR(memfd_refuse(-EINVAL, "the memslot is longer than the file"));
 	if (~file->f_mode & (FMODE_READ | FMODE_WRITE))
-		return ERR_PTR(memfd_refuse(-EACCES, "the file is not open for reading and writing"));
+		return ERR_PTR(memfd_refuse(-EACCES, "not open to read and write"));
 
 	km = kzalloc(sizeof(*km), GFP_KERNEL_ACCOUNT);
 	if (!km)

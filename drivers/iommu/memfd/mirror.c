@@ -1131,7 +1131,7 @@ static bool is_usable(struct iommu_memfd_domain *imd, unsigned long iova,
 	list_for_each_entry(resv, &imd->reserved, list)
 		if (resv->type != IOMMU_RESV_DIRECT_RELAXABLE &&
 		    iova <= resv->start + resv->length - 1 && resv->start <= last)
-			return memfd_refuse(false, "IOVA [%#lx, %#lx] has reserved ones from %pa on",
+			return memfd_refuse(false, "IOVA [%#lx, %#lx]: reserved from %pa on",
 					    iova, last, &resv->start);
 	return true;
 }
@@ -1155,11 +1155,11 @@ int iommu_memfd_check_range(const struct iommu_memfd_range *range)
 				    range->prot);
 	if (!range->length ||
 	    !PAGE_ALIGNED(range->iova | range->length | range->offset))
-		return memfd_refuse(-EINVAL, "IOVA %#llx, %#llx bytes at %#llx of the file: not pages",
+		return memfd_refuse(-EINVAL, "IOVA %#llx, %#llx bytes at %#llx: not pages",
 				    range->iova, range->length, range->offset);
 	if (check_add_overflow(range->iova, range->length - 1, &last) ||
 	    check_add_overflow(range->offset, range->length - 1, &last))
-		return memfd_refuse(-EOVERFLOW, "IOVA %#llx, %#llx bytes at %#llx of the file: too long",
+		return memfd_refuse(-EOVERFLOW, "IOVA %#llx, %#llx bytes at %#llx: too long",
 				    range->iova, range->length, range->offset);
 	/* as mmap(): VT-d lets a device read wherever it may write */
 	if (!(range->file->f_mode & FMODE_READ))

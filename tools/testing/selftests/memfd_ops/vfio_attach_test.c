@@ -513,7 +513,7 @@ TEST_F_TIMEOUT(shared, joins_and_leaves, 300)
 	EXPECT_EQ(0, busy.change_error);
 	EXPECT_LT(10, busy.joined);
 	note("joined %lu times, while %lu ranges came and went", busy.joined, busy.changed);
-	/* the device that left has taken nothing with it: what is unmapped is out of reach */
+	/* the device that left has taken nothing with it: an unmapped page is out of reach */
 	EXPECT_TRUE(follows(env, &env->edu, CHECKS + 1));
 	faults = mdma_iommu_faults();
 	ASSERT_EQ(0, punch(env->fd, PAGES - 1, 1));

@@ -195,7 +195,7 @@ TEST_F_TIMEOUT(log, with_neighbours, 120)
 		EXPECT_EQ(want[1], got[1] & bits(0, total - 64));
 	}
 
-	/* what has left is in the last report, too */
+	/* pages that have left are in the last report, too */
 	ASSERT_EQ(0, punch(env->fd, 61, 2));
 	ASSERT_EQ(0, grow(env->fd, 9, 1));
 	memset(got, 0xff, sizeof(got));

@@ -158,7 +158,7 @@ TEST_F_TIMEOUT(vfio, refused, 120)
 			  space_map(&env->space, tries[i].fd, tries[i].offset, tries[i].iova,
 				    tries[i].size, tries[i].prot))
 			TH_LOG("with %s", tries[i].what);
-		/* the line says which rule it was */
+		/* the line names the rule */
 		if (log >= 0) {
 			EXPECT_EQ(1, refusals(log)) TH_LOG("with %s", tries[i].what);
 		}
