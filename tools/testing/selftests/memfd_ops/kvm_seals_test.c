@@ -51,7 +51,7 @@ static int resize(struct guest *g, size_t pages)
  */
 TEST_F_TIMEOUT(kvm, size_seals, 60)
 {
-	static const char asked[] = "populated 0 fallocated 2 missed 0\n";
+	static const char asked[] = "populated 0 fallocated 2 missed 0 ";
 	char before[512], after[512];
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
