@@ -25,13 +25,6 @@
 #include "torture_procs/torture_procs.h"
 #include "../kselftest_harness.h"
 
-/*
- * How long khugepaged sleeps. It fills holes, even with max_ptes_none=0: those that are
- * made between its scan and its collapse. No worker marks that in the model, so
- * here the workers collapse.
- */
-#define KHUGEPAGED_SLEEP "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
-
 #define KPF_ANON	12
 #define KPF_SWAPBACKED	14
 
@@ -195,10 +188,6 @@ FIXTURE_SETUP(torture_procs)
 	huge = variant->huge;
 	region_pages = huge ? HUGE_PAGES : 64;
 	file_size = WORKERS * region_pages;
-	ASSERT_EQ(0, read_line(KHUGEPAGED_SLEEP, self->s.khugepaged_sleep,
-			       sizeof(self->s.khugepaged_sleep)));
-	/* this has khugepaged scan once more now, while the files are empty */
-	ASSERT_EQ(0, write_file(KHUGEPAGED_SLEEP, "3600000"));
 	ASSERT_EQ(0, cgroup_enter());
 	ASSERT_EQ(0, huge ? env_thp(&self->s.env, "force") : env_swap(&self->s.env));
 	set_up_failures();
@@ -209,10 +198,8 @@ FIXTURE_TEARDOWN(torture_procs)
 	struct supervisor *s = &self->s;
 
 	no_more_failures();
-	write_file(KHUGEPAGED_SLEEP, s->khugepaged_sleep);
 	unsafe_interrupts_as_before(s->env.unsafe_interrupts);
-	if (s->env.thp[0])
-		write_file(SHMEM_ENABLED, s->env.thp);
+	env_thp_as_before(&s->env);
 	if (s->env.swap)
 		swapoff("/dev/ram0");
 	pci_give_back(s->nvme);

@@ -10,6 +10,9 @@
 
 #define PAGE_CLUSTER	"/proc/sys/vm/page-cluster"
 
+/* How long khugepaged sleeps, in milliseconds */
+#define SCAN_SLEEP	"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
+
 int errno_of(int ret)
 {
 	return ret < 0 ? errno : 0;
@@ -102,8 +105,7 @@ void env_teardown(struct test_env *env)
 		munmap(env->mem, env->pages * PAGE);
 	if (env->fd > 0)
 		close(env->fd);
-	if (env->thp[0])
-		write_file(SHMEM_ENABLED, env->thp);
+	env_thp_as_before(env);
 	if (env->cluster[0])
 		write_file(PAGE_CLUSTER, env->cluster);
 	if (env->fail)
@@ -168,9 +170,24 @@ int env_thp(struct test_env *env, const char *mode)
 	to = strchr(text, ']');
 	if (!from || !to)
 		return -EPROTO;
-	if (!env->thp[0])
+	if (!env->thp[0]) {
 		snprintf(env->thp, sizeof(env->thp), "%.*s", (int)(to - from - 1), from + 1);
+		ret = read_line(SCAN_SLEEP, env->scan_sleep, sizeof(env->scan_sleep));
+		/* this has it scan once more now, while the file has no huge pages */
+		if (!ret)
+			ret = write_file(SCAN_SLEEP, "3600000");
+		if (ret)
+			return ret;
+	}
 	return write_file(SHMEM_ENABLED, mode);
+}
+
+void env_thp_as_before(struct test_env *env)
+{
+	if (!env->thp[0])
+		return;
+	write_file(SHMEM_ENABLED, env->thp);
+	write_file(SCAN_SLEEP, env->scan_sleep);
 }
 
 int env_swap(struct test_env *env)

@@ -38,6 +38,7 @@ struct test_env {
 	size_t pages;		/* of the memfd */
 	unsigned char *mem;	/* all of it, at a multiple of 2 MiB */
 	char thp[16];		/* what shmem_enabled was, if changed */
+	char scan_sleep[16];	/* khugepaged's, if changed */
 	char cluster[8];	/* what page-cluster was, if changed */
 	bool swap;
 	int fail;		/* fail_nth()'s file, if it is open */
@@ -96,8 +97,15 @@ long env_reachable(struct test_env *env, int i, size_t first, size_t pages);
 /* Have device @i copy @len bytes from page @from to page @to. */
 int env_copy(struct test_env *env, int i, size_t from, size_t to, size_t len);
 
-/* Have shmem use huge pages; -ENOENT if the kernel has none. */
+/*
+ * Have shmem use huge pages; -ENOENT if the kernel has none. khugepaged does not run any
+ * more. It fills holes, even with max_ptes_none=0: those that are made between its scan
+ * and its collapse.
+ */
 int env_thp(struct test_env *env, const char *mode);
+
+/* Undo that. */
+void env_thp_as_before(struct test_env *env);
 
 /* Make a swap area of the RAM disk, as mkswap does, and use it. */
 int env_swap(struct test_env *env);

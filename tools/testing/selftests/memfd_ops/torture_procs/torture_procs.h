@@ -208,7 +208,7 @@ struct supervisor {
 	__u64	random;
 	unsigned int deck;	/* bits for what draw() has not drawn yet */
 	bool	shows_tables;	/* the IOMMU does, as VT-d */
-	char	nvme[32], edu[32], khugepaged_sleep[16];
+	char	nvme[32], edu[32];
 	pid_t	helper;		/* takes a driver away, and brings it back */
 	int	helper_kind;
 	struct life {
