@@ -36,6 +36,8 @@ void fail_anything(const char *on)
 	write_file(FAULTY("_page_alloc/min-order"), "0");
 	write_file(FAULTY("slab/verbose"), "0");
 	write_file(FAULTY("_page_alloc/verbose"), "0");
+	/* iommufd fails in places of its own, too, for its own tests: no caller is there */
+	write_file(FAULTY("_iommufd/require-end"), *on == '0' ? "0" : "0xffffffffffffffff");
 }
 
 void fail_objects_alone(void)
