@@ -500,7 +500,8 @@ void memfd_unregister_falloc_notifier(struct memfd_falloc_notifier *mn)
 
 	trace_memfd_unregister(mn, memfd_window_start(mn), memfd_window_end(mn), 0);
 	spin_lock(&cs->lock);
-	mn->unregistering = true;
+	/* fdinfo reads it without the lock */
+	WRITE_ONCE(mn->unregistering, true);
 	list_del_init(&mn->prepared);
 	wait_event_cmd(cs->wait, !mn->nr_active,
 		       spin_unlock(&cs->lock), spin_lock(&cs->lock));

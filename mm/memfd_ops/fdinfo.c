@@ -6,7 +6,6 @@
  */
 #include <linux/fs.h>
 #include <linux/pagemap.h>
-#include <linux/rcupdate_wait.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 
@@ -25,9 +24,10 @@ static void entry_pages(struct xa_state *xas, pgoff_t *start, pgoff_t *end)
  * memfd_next_present - find the next pages that a file has
  * @mapping: of the file
  * @start: where to look; moved to the first page from there on, in memory or swap
- * @end: where to stop; moved to the end of the run of pages
+ * @end: where to stop; moved to the end of the run of pages, or of the first part of
+ *	a long one
  *
- * Context: may sleep.
+ * Context: any.
  * Return: true if there is such a page.
  */
 bool memfd_next_present(struct address_space *mapping, pgoff_t *start, pgoff_t *end)
@@ -47,13 +47,8 @@ bool memfd_next_present(struct address_space *mapping, pgoff_t *start, pgoff_t *
 		else if (s > run_end)
 			break;
 		run_end = min(e, limit);
-		if (run_end == limit)
+		if (run_end == limit || ++steps == XA_CHECK_SCHED)
 			break;
-		/* not by xas_pause(), see walk_resched() of filemap.c */
-		if (++steps % XA_CHECK_SCHED)
-			continue;
-		xas_set(&xas, run_end);
-		cond_resched_rcu();
 	}
 	rcu_read_unlock();
 	*start = run_start;
@@ -61,12 +56,21 @@ bool memfd_next_present(struct address_space *mapping, pgoff_t *start, pgoff_t *
 	return run_start < limit;
 }
 
+/*
+ * A reader holds the consumer, and any process with the file open can be one: it must
+ * not keep the consumer from leaving, however large the window is.
+ */
+static bool give_up(const struct memfd_falloc_notifier *mn)
+{
+	return READ_ONCE(mn->unregistering) || fatal_signal_pending(current);
+}
+
 static unsigned long nr_present(struct memfd_falloc_notifier *mn)
 {
 	pgoff_t start = memfd_window_start(mn), end;
 	unsigned long nr = 0;
 
-	for (; !fatal_signal_pending(current); start = end) {
+	for (; !give_up(mn); start = end) {
 		end = memfd_window_end(mn);
 		if (start >= end ||
 		    !memfd_next_present(mn->file->f_mapping, &start, &end))
@@ -105,7 +109,7 @@ static unsigned long nr_mapped(struct memfd_falloc_notifier *mn)
 	pgoff_t start = memfd_window_start(mn), end;
 	unsigned long nr = 0;
 
-	for (; !fatal_signal_pending(current); start = end) {
+	for (; !give_up(mn); start = end) {
 		end = memfd_window_end(mn);
 		if (start >= end || !mn->ops->next_mapped(mn, &start, &end))
 			break;

@@ -192,7 +192,10 @@ static bool kvm_memfd_young(struct memfd_falloc_notifier *mn,
 	return young;
 }
 
-/* Where memory is shared, KVM has mapped other pages than the file's: skip them. */
+/*
+ * Find the first private gfns of [*start, *end). Where memory is shared, KVM has mapped
+ * other pages than the file's.
+ */
 static bool kvm_memfd_next_private(struct kvm *kvm, gfn_t *start, gfn_t *end)
 {
 	gfn_t first = *start, last;
@@ -220,15 +223,24 @@ static bool kvm_memfd_next_mapped(struct memfd_falloc_notifier *mn,
 
 	idx = srcu_read_lock(&kvm->srcu);
 	slot = gfn_to_memslot(kvm, base);
-	/* before the memslot is visible, nothing of it is mapped */
-	for (; slot && slot->gmem.memfd == km && !found && first < limit; first = next) {
-		last = limit;
-		if (!kvm_arch_next_mapped(kvm, slot, &first, &last))
+	if (!slot || slot->gmem.memfd != km)
+		limit = first;	/* not visible yet: nothing of it is mapped */
+	/* in pieces, as each gfn is looked up, and runs can be as short as one */
+	for (; first < limit && !found; first = next) {
+		next = min(limit, ALIGN(first + 1, PTRS_PER_PTE));
+		last = next;
+		if (kvm_memfd_next_private(kvm, &first, &last)) {
+			next = last;
+			found = kvm_arch_next_mapped(kvm, slot, &first, &last);
+		}
+		if (found) {
+			*start = memfd_window_start(mn) + (first - base);
+			*end = memfd_window_start(mn) + (last - base);
+		} else if (READ_ONCE(mn->unregistering) ||
+			   fatal_signal_pending(current)) {
 			break;
-		next = last;
-		found = kvm_memfd_next_private(kvm, &first, &last);
-		*start = memfd_window_start(mn) + (first - base);
-		*end = memfd_window_start(mn) + (last - base);
+		}
+		cond_resched();
 	}
 	srcu_read_unlock(&kvm->srcu, idx);
 	return found;

@@ -117,10 +117,14 @@ static bool charge_user(struct iommu_memfd_account *account, unsigned long nr)
 static bool charge_mm(struct iommu_memfd_account *account, unsigned long nr)
 {
 	struct mm_struct *mm = account->mm;
+	unsigned long max = limit(account);
 
+	/* an attempt that is bound to fail must not make another one fail */
+	if (mm_memlock_vm(mm) + nr > max)
+		return false;
 	/* a full barrier: see mm_memlock_vm() */
 	atomic64_add_return(nr, &mm->followed_vm);
-	if (mm_memlock_vm(mm) <= limit(account))
+	if (mm_memlock_vm(mm) <= max)
 		return true;
 	atomic64_sub(nr, &mm->followed_vm);
 	return false;
