@@ -439,7 +439,15 @@ static void unlock_page(struct actor *a, size_t page)
 	pthread_mutex_unlock(&a->race->pages[page].lock);
 }
 
-/* The page is locked. */
+static bool has_data(struct race *race, size_t page)
+{
+	return lseek(race->g->env.fd, page * PAGE, SEEK_DATA) == (off_t)(page * PAGE);
+}
+
+/*
+ * The page is locked. A hole in a huge folio that could not be split is zeros. If nobody
+ * has used the folio since fallocate(2), SEEK_DATA finds none, until the guest reads it.
+ */
 static void check_page(struct actor *a, size_t page)
 {
 	struct race *race = a->race;
@@ -451,6 +459,10 @@ static void check_page(struct actor *a, size_t page)
 	if (p->hole && race->flags == KEEP) {
 		if (is_hole_exit(vcpu, ret, gpa_of(page)))
 			return;
+		if (!ret && has_data(race, page)) {
+			p->hole = false;
+			return;
+		}
 	} else if (ret == p->stamp) {
 		p->hole = false;
 		return;
@@ -510,8 +522,7 @@ static void punch_a_page(struct actor *a)
 	pthread_mutex_unlock(&race->splitting);
 	race->pages[page].stamp = 0;
 	/* a reference on the huge folio has it zeroed instead */
-	race->pages[page].hole =
-		lseek(race->g->env.fd, page * PAGE, SEEK_DATA) != (off_t)(page * PAGE);
+	race->pages[page].hole = !has_data(race, page);
 	check_page(a, page);
 	unlock_page(a, page);
 	count(race, SINGLE_HOLES);
