@@ -362,7 +362,7 @@ int space_track_dirty(struct space *s, __u32 flags)
 	return ioctl(s->fd, VFIO_IOMMU_DIRTY_PAGES, &dirty) ? -errno : 0;
 }
 
-int space_dirty_pages(struct space *s, __u64 iova, size_t pages, __u64 *bits)
+int space_dirty_bitmap(struct space *s, __u64 iova, size_t pages, void *bitmap)
 {
 	struct {
 		struct vfio_iommu_type1_dirty_bitmap dirty;
@@ -377,12 +377,17 @@ int space_dirty_pages(struct space *s, __u64 iova, size_t pages, __u64 *bits)
 			.size = pages * PAGE,
 			.bitmap = {
 				.pgsize = PAGE,
-				.size = sizeof(*bits),
-				.data = bits,
+				.size = (pages + 63) / 64 * 8,
+				.data = bitmap,
 			},
 		},
 	};
 
-	*bits = 0;
 	return ioctl(s->fd, VFIO_IOMMU_DIRTY_PAGES, &arg) ? -errno : 0;
+}
+
+int space_dirty_pages(struct space *s, __u64 iova, size_t pages, __u64 *bits)
+{
+	*bits = 0;
+	return space_dirty_bitmap(s, iova, pages, bits);
 }

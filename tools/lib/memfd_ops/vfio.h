@@ -111,7 +111,10 @@ __s64 space_unmap_all(struct space *s);
 /* Of a type1 container */
 int space_track_dirty(struct space *s, __u32 flags);
 
-/* Which of @pages pages, 64 at most, the container reports as dirty */
+/* The pages that the container reports as dirty: a bit for each, in whole __u64 */
+int space_dirty_bitmap(struct space *s, __u64 iova, size_t pages, void *bitmap);
+
+/* Which of @pages pages, from 1 to 64, the container reports as dirty */
 int space_dirty_pages(struct space *s, __u64 iova, size_t pages, __u64 *bits);
 
 #endif /* MEMFD_OPS_VFIO_H */

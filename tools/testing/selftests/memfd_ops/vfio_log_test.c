@@ -118,33 +118,6 @@ TEST_F_TIMEOUT(log, device_left, 120)
 	EXPECT_EQ(bits(2, 8) | bits(30, 1), report(env));
 }
 
-struct request {
-	struct vfio_iommu_type1_dirty_bitmap dirty;
-	struct vfio_iommu_type1_dirty_bitmap_get get;
-};
-
-/* The report on any number of pages */
-static int get_log(struct test_env *env, __u64 iova, size_t pages, void *data)
-{
-	struct request arg = {
-		.dirty = {
-			.argsz = sizeof(arg),
-			.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
-		},
-		.get = {
-			.iova = iova,
-			.size = pages * PAGE,
-			.bitmap = {
-				.pgsize = PAGE,
-				.size = (pages + 63) / 64 * 8,
-				.data = data,
-			},
-		},
-	};
-
-	return ioctl(env->space.fd, VFIO_IOMMU_DIRTY_PAGES, &arg) ? -errno : 0;
-}
-
 /* Unmapping that reports, as it does for a range by address */
 static int unmap_and_get(struct test_env *env, __u64 iova, size_t pages, void *data)
 {
@@ -189,7 +162,7 @@ TEST_F_TIMEOUT(log, with_neighbours, 120)
 		memset(got, 0xff, sizeof(got));
 		want[0] = bits(0, BEFORE) | bits(BEFORE, 2) | bits(BEFORE + 60, 1);
 		want[1] = bits(BEFORE + 61 - 64, 2) | bits(BEFORE + PAGES - 64, BEHIND);
-		ASSERT_EQ(0, get_log(env, before, total, got));
+		ASSERT_EQ(0, space_dirty_bitmap(&env->space, before, total, got));
 		EXPECT_EQ(want[0], got[0]);
 		/* it ends with whole words */
 		EXPECT_EQ(want[1], got[1] & bits(0, total - 64));
@@ -219,7 +192,7 @@ TEST_F_TIMEOUT(log, cannot_be_written, 120)
 	ASSERT_EQ(0, space_track_dirty(&env->space, START));
 	ASSERT_EQ(0, grow(env->fd, 5, 4));
 	ASSERT_EQ(0, punch(env->fd, 5, 2));
-	EXPECT_EQ(-EFAULT, get_log(env, BASE, PAGES, mem + PAGE));
+	EXPECT_EQ(-EFAULT, space_dirty_bitmap(&env->space, BASE, PAGES, mem + PAGE));
 	EXPECT_EQ(bits(5, 4), report(env));
 	EXPECT_EQ(bits(7, 2), report(env));
 	munmap(mem, 2 * PAGE);
@@ -268,11 +241,11 @@ TEST_F_TIMEOUT(log, large, 120)
 	for (i = 0; i < ARRAY_SIZE(there); i += 2)
 		ASSERT_EQ(0, punch(fd, there[i], 1));
 	memset(log, 0xff, size);
-	ASSERT_EQ(0, get_log(env, before, BEFORE + MANY, log));
+	ASSERT_EQ(0, space_dirty_bitmap(&env->space, before, BEFORE + MANY, log));
 	for (i = 0; i < ARRAY_SIZE(there); i++)
 		EXPECT_TRUE(has_bit(log, BEFORE + there[i]));
 	EXPECT_EQ(BEFORE + ARRAY_SIZE(there), count_bits(log, size));
-	ASSERT_EQ(0, get_log(env, before, BEFORE + MANY, log));
+	ASSERT_EQ(0, space_dirty_bitmap(&env->space, before, BEFORE + MANY, log));
 	EXPECT_EQ(BEFORE + ARRAY_SIZE(there) / 2, count_bits(log, size));
 	close(fd);
 	free(log);
@@ -318,7 +291,7 @@ TEST_F_TIMEOUT(log, none_is_lost, 240)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, come_and_go, &busy));
 	do {
 		done = __atomic_load_n(&busy.done, __ATOMIC_ACQUIRE);
-		ASSERT_EQ(0, get_log(env, BASE, BUSY, log));
+		ASSERT_EQ(0, space_dirty_bitmap(&env->space, BASE, BUSY, log));
 		for (i = 0; i < sizeof(log); i++)
 			all[i] |= log[i];
 		reports++;
@@ -326,7 +299,7 @@ TEST_F_TIMEOUT(log, none_is_lost, 240)
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, busy.ret);
 	EXPECT_EQ(BUSY, count_bits(all, sizeof(all)));
-	ASSERT_EQ(0, get_log(env, BASE, BUSY, log));
+	ASSERT_EQ(0, space_dirty_bitmap(&env->space, BASE, BUSY, log));
 	EXPECT_EQ(0, count_bits(log, sizeof(log)));
 	note("%zu reports", reports);
 	close(busy.fd);
