@@ -67,15 +67,15 @@ struct memfd_read {
  *	Undoes a successful @get_owner, after the callback. Must not drop the
  *	owner's last reference, since destroying it unregisters the consumer.
  * @invalidate_page_range:
- *	Pages in the range are about to leave the file, or to be replaced. On
- *	return the consumer has no translation to any of them, in page tables
- *	or TLBs, and no reference on them, except for one that a concurrent
- *	lookup holds briefly and will not map. (Such a reference can make the
- *	filesystem zero the part of a huge folio that lies in a hole, rather
- *	than free it.) Cannot fail. Must take the lock under which the consumer
- *	calls memfd_read_retry(). Called with i_rwsem held, or with a folio
- *	lock, or both. It would wait for itself if it called
- *	memfd_read_begin(), or filled pages by %MEMFD_PFN_FILL.
+ *	Pages in the range are about to leave the file or to be replaced, or
+ *	their folio is about to be split. On return the consumer has no
+ *	translation to any of them, in page tables or TLBs, and no reference on
+ *	them, except for one that a concurrent lookup holds briefly and will not
+ *	map. (Such a reference can make the filesystem zero the part of a huge
+ *	folio that lies in a hole, rather than free it.) Cannot fail. Must take
+ *	the lock under which the consumer calls memfd_read_retry(). Called with
+ *	i_rwsem held, or with a folio lock, or both. It would wait for itself if
+ *	it called memfd_read_begin(), or filled pages by %MEMFD_PFN_FILL.
  *
  *	A consumer that pins gets the pages that leave, and no other: the rest
  *	of their folios stays mapped. For one that does not, the range never
@@ -84,7 +84,7 @@ struct memfd_read {
  * @invalidate_end:
  *	An invalidation is over; the consumer may map what the file still has in
  *	the range. Called without a folio lock, except where a folio was
- *	replaced (see @populate); i_rwsem may be held. For a consumer that does
+ *	replaced or split (see @populate); i_rwsem may be held. For a consumer that does
  *	not pin, exactly one call follows every @invalidate_page_range, with the
  *	same range, unless the consumer unregisters in between. One that pins
  *	has to look for pages that have stayed after all, and for folios that
@@ -113,8 +113,9 @@ struct memfd_read {
  *	each page that it has mapped, which keeps the folio from being migrated
  *	and swapped out. A consumer without @populate looks pages up when it
  *	needs them and holds no reference. For such a consumer the core calls
- *	@invalidate_page_range and @invalidate_end when a folio is migrated or
- *	swapped out, both with the folio locked, possibly in reclaim.
+ *	@invalidate_page_range and @invalidate_end when a folio is migrated,
+ *	swapped out or split, both with the folio locked, possibly in reclaim.
+ *	After a split one of the pieces is still locked.
  * @unpin:
  *	A folio, of which pages in the range stay in the file, is about to be
  *	split; it is locked. The consumer drops its references on the pages that

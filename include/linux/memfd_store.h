@@ -9,7 +9,7 @@
  * load and a test of its mapping's flags.
  *
  * Memory management calls the same functions where it touches a folio of any
- * mapping (collapse, memory failure, aging).
+ * mapping (collapse, splits, memory failure, aging).
  *
  * See Documentation/mm/memfd_ops/index.rst. Consumers use <linux/memfd_ops.h>.
  */
@@ -102,10 +102,11 @@ struct memfd_store_ops {
  * @MEMFD_INVALIDATE_POISON: a page's memory has failed
  * @MEMFD_INVALIDATE_MIGRATE: a folio is being migrated
  * @MEMFD_INVALIDATE_SWAP_OUT: a folio is being swapped out
+ * @MEMFD_INVALIDATE_SPLIT: a huge folio is being split
  * @MEMFD_NR_INVALIDATE_REASONS: how many there are
  *
- * The last two replace a folio. A consumer that pins keeps its folios from
- * being replaced, so those do not apply to it.
+ * A consumer that pins keeps its folios from being migrated and swapped out, and
+ * its translations when they are split. So the last three do not apply to it.
  */
 enum memfd_invalidate_reason {
 	MEMFD_INVALIDATE_PUNCH,
@@ -114,6 +115,7 @@ enum memfd_invalidate_reason {
 	MEMFD_INVALIDATE_POISON,
 	MEMFD_INVALIDATE_MIGRATE,
 	MEMFD_INVALIDATE_SWAP_OUT,
+	MEMFD_INVALIDATE_SPLIT,
 	MEMFD_NR_INVALIDATE_REASONS
 };
 
@@ -156,6 +158,7 @@ void __memfd_invalidate_begin(struct memfd_invalidation *inv,
 void __memfd_invalidate_end(struct memfd_invalidation *inv);
 void __memfd_split_begin(struct memfd_invalidation *inv, struct folio *folio);
 void __memfd_split_end(struct memfd_invalidation *inv);
+void __memfd_freeze_begin(struct memfd_invalidation *inv, struct folio *folio);
 bool __memfd_replace_begin(struct memfd_invalidation *inv, struct folio *folio,
 			   enum memfd_invalidate_reason reason);
 int __memfd_invalidate_wait(struct address_space *mapping,
@@ -302,8 +305,8 @@ static inline void memfd_invalidate_end(struct memfd_invalidation *inv)
  * @folio: locked and referenced, until it has been split
  *
  * On return the consumers have no reference on @folio, except for one that a
- * concurrent lookup holds briefly. They keep their translations to the pages
- * that stay. Until memfd_split_end() nobody may free, move or replace a page of
+ * concurrent lookup holds briefly. Those that pin keep their translations to the
+ * pages that stay. Until memfd_split_end() nobody may free, move or replace a page of
  * the folio. Its lock prevents that while it lasts; after the split, when the
  * pieces are not locked any more, @inv keeps them from being replaced, and they
  * are dirty, so that reclaim does not drop them.
@@ -329,6 +332,42 @@ static inline void memfd_split_end(struct memfd_invalidation *inv)
 {
 	if (inv && unlikely(inv->consumers))
 		__memfd_split_end(inv);
+}
+
+/**
+ * memfd_freeze_begin - a folio's count of references is about to be frozen
+ * @inv: on the caller's stack, until memfd_freeze_end(), with NULL as @consumers
+ * @folio: locked, in the page cache
+ *
+ * Whatever a folio is split for, the split itself calls this. A store that splits
+ * has called memfd_split_begin() before. On return no consumer without references
+ * can reach a page of @folio. Those that pin keep their translations; if one has a
+ * reference, the count cannot be frozen.
+ *
+ * Context: may sleep; in reclaim, too.
+ * Return: true if the file has consumers, which may have mapped pages past its end:
+ * the split must not drop them.
+ */
+static inline bool memfd_freeze_begin(struct memfd_invalidation *inv,
+				      struct folio *folio)
+{
+	if (!memfd_has_consumers(folio->mapping))
+		return false;
+	__memfd_freeze_begin(inv, folio);
+	return true;
+}
+
+/**
+ * memfd_freeze_end - the count is not frozen any more
+ * @inv: from memfd_freeze_begin(), or with NULL as @consumers. A page of its folio
+ *	is still locked and in the file, which keeps the inode
+ *
+ * Context: as memfd_freeze_begin().
+ */
+static inline void memfd_freeze_end(struct memfd_invalidation *inv)
+{
+	if (unlikely(inv->consumers))
+		__memfd_invalidate_end(inv);
 }
 
 /**
@@ -605,6 +644,16 @@ static inline void memfd_split_begin(struct memfd_invalidation *inv,
 }
 
 static inline void memfd_split_end(struct memfd_invalidation *inv)
+{
+}
+
+static inline bool memfd_freeze_begin(struct memfd_invalidation *inv,
+				      struct folio *folio)
+{
+	return false;
+}
+
+static inline void memfd_freeze_end(struct memfd_invalidation *inv)
 {
 }
 

@@ -57,6 +57,12 @@
  * it: ranges leave under i_rwsem; an invalidation of another kind waits in the
  * consumer until repin(). Nobody replaces it, since the invalidation is on the
  * list. Reclaim does not drop it, since it is dirty.
+ *
+ * While a folio is split, it is frozen: its count is 0, and nobody can take a
+ * reference, not even for a moment. But a consumer without references may touch
+ * what it has mapped: KVM marks a page accessed when it zaps an entry. So such a
+ * consumer loses the whole folio until the split is over, whatever the split is
+ * for: memfd_freeze_begin().
  */
 #define pr_fmt(fmt) "memfd_ops: " fmt
 
@@ -721,21 +727,21 @@ int __memfd_invalidate_wait(struct address_space *mapping,
 	return error;
 }
 
-/* The invalidations that replace a folio, rather than remove pages */
-static bool reason_replaces(enum memfd_invalidate_reason reason)
-{
-	return reason == MEMFD_INVALIDATE_MIGRATE ||
-	       reason == MEMFD_INVALIDATE_SWAP_OUT;
-}
-
 /*
- * Consumers that pin cannot have mapped a folio that is being replaced: skip
- * them.
+ * Consumers that pin cannot have mapped a folio that is being replaced, and keep
+ * their translations when one is split.
  */
 static bool memfd_applies_to(struct memfd_invalidation *inv,
 			     struct memfd_falloc_notifier *mn)
 {
-	return !(reason_replaces(inv->reason) && consumer_pins(mn));
+	switch (inv->reason) {
+	case MEMFD_INVALIDATE_MIGRATE:
+	case MEMFD_INVALIDATE_SWAP_OUT:
+	case MEMFD_INVALIDATE_SPLIT:
+		return !consumer_pins(mn);
+	default:
+		return true;
+	}
 }
 
 static void memfd_start_invalidation(struct memfd_invalidation *inv,
@@ -951,6 +957,31 @@ void __memfd_split_end(struct memfd_invalidation *inv)
 {
 	if (inv->split_start < inv->split_end)
 		memfd_pin_for_split(inv, true);
+}
+
+/*
+ * Files that only devices follow are left alone. A consumer that registers later
+ * waits for the folio's lock before it maps the folio.
+ */
+static bool memfd_all_pin(struct memfd_consumers *cs)
+{
+	bool ret;
+
+	spin_lock(&cs->lock);
+	ret = cs->nr == cs->nr_pinning;
+	spin_unlock(&cs->lock);
+	return ret;
+}
+
+void __memfd_freeze_begin(struct memfd_invalidation *inv, struct folio *folio)
+{
+	struct memfd_consumers *cs = memfd_consumers(folio->mapping);
+
+	VM_WARN_ON_FOLIO(!folio_test_locked(folio), folio);
+	if (!memfd_all_pin(cs))
+		memfd_invalidate_pages(inv, cs, folio->index,
+				       folio_next_index(folio),
+				       MEMFD_INVALIDATE_SPLIT);
 }
 
 /*

@@ -22,6 +22,7 @@ static const char * const reason_names[] = {
 	[MEMFD_INVALIDATE_POISON]	= "poison",
 	[MEMFD_INVALIDATE_MIGRATE]	= "migrate",
 	[MEMFD_INVALIDATE_SWAP_OUT]	= "swap-out",
+	[MEMFD_INVALIDATE_SPLIT]	= "split",
 };
 
 static_assert(ARRAY_SIZE(reason_names) == MEMFD_NR_INVALIDATE_REASONS);

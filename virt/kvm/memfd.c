@@ -23,10 +23,12 @@
  * ranges), which stays locked until it is gone; or of a poisoned page, which
  * alone leaves the file. get_lock_pfn() notices both.
  *
- * The fault checks the sequence for its own page alone. It may make an entry for
- * more than that only if every invalidation of any page of the folio covers this
- * page as well. get_lock_pfn() returns the order that this allows; and the fault
- * holds a reference until it has mapped the folio, which keeps it from being split.
+ * The fault checks the sequence for its own page alone, and may make an entry for
+ * the whole folio: get_lock_pfn() returns the order that is allowed. Pages leave
+ * such a folio all at once, or after it has been split. For a split KVM loses all
+ * of it, which counts as an invalidation of this page, too. It must not have the
+ * folio mapped then: whenever it zaps an entry, it marks the page accessed, for
+ * which it takes a reference. That is lost if the folio is frozen.
  *
  * Locks, outermost first: i_rwsem, the mapping's invalidate_lock, folio lock,
  * mmu_lock. The callbacks take only the last. They read memslots under kvm->srcu,
@@ -469,7 +471,7 @@ int kvm_memfd_get_pfn(struct kvm_memory_slot *slot, gfn_t gfn,
 	if (ret < 0)
 		return kvm_memfd_errno(ret);
 
-	/* dropped by the caller once it has mapped the page, see at the top */
+	/* dropped by the caller once it has mapped the page */
 	get_page(pfn_to_page(ret));
 	ops->put_unlock_pfn(ret);
 	*pfn = ret;

@@ -8,7 +8,7 @@
  * until memory stops:
  *
  *	caller	punches holes of one page or both, with i_rwsem
- *	memory	migrates a folio, or splits it (debugfs, the shrinker), without i_rwsem
+ *	memory	migrates a folio, or splits it (debugfs, reclaim), without i_rwsem
  *	vmm	creates and deletes the memslots
  *	guest	touches a page through a memslot, as a vCPU
  *
@@ -26,25 +26,30 @@
  * - Private and shared attributes change under mmu_lock, with an invalidation of KVM's
  *   own, which does not concern the file.
  *
- * One thing looks like a mistake and is none: to end the invalidation of a migration
- * before the folio has been replaced. Faults that looked the folio up before hold a
- * reference, with which it cannot be replaced; and others wait for its lock. It takes an
- * unlocked folio as well to break an invariant: replace_unlocked.
+ * Some things look like a mistake and are none:
+ *
+ * - To end the invalidation of a migration before the folio has been replaced. Faults that
+ *   looked the folio up before hold a reference, with which it cannot be replaced; and
+ *   others wait for its lock. It takes an unlocked folio as well to break an invariant:
+ *   replace_unlocked.
+ * - To drop the fault's reference before it has mapped the page. Whatever removes, replaces
+ *   or splits the folio until then is an invalidation of this page.
+ * - To map the whole of a folio that came during an invalidation. Its pages leave one by
+ *   one only after a split.
  */
 
 /* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
 mtype = {
 	none,
 	/* faults */
-	no_reference,		/* I2: drops the reference before it has mapped the page */
 	no_retry,		/* I2: maps without looking at the sequence */
 	seq_only,		/* I2: maps during an invalidation */
 	in_progress_only,	/* I2: maps a page that was invalidated meanwhile */
-	whole_folio,		/* I2: maps a folio that came during an invalidation */
 	/* invalidations */
 	end_before_removal,	/* I2: ends an invalidation too early */
 	replace_unlocked,	/* I2: the same, of a folio that is not locked any more */
 	no_flush,		/* I2: leaves translations in the TLB */
+	split_mapped,		/* I2: freezes a folio that is mapped */
 	old_slot,		/* I7: looks at the memslot that its invalid copy replaced */
 	end_newcomer,		/* I7: ends in a memslot that came after it began */
 	/* memslots */
@@ -72,6 +77,7 @@ bool large = true;
 byte cached = BOTH;
 byte refs[2];
 bool locked[2];
+bool frozen;			/* folio 0: without a count of references */
 bool i_rwsem;
 #define folio_of(p)	(large -> 0 : (p))
 #define pages_of(f)	(large -> BOTH : bit(f))
@@ -127,8 +133,10 @@ inline folio_put(f)
  * virt/kvm/memfd.c
  */
 
+/* Marks pages accessed, which takes a reference for a moment */
 inline zap(s, lost)
 {
+	HOLDS(I2, !frozen || !(slot[s].spte & (lost)));
 	if
 	:: s == A && huge_spte && (lost) ->
 		/* a huge entry goes as a whole */
@@ -258,10 +266,17 @@ inline stop()
 	HOLDS(I7, nr_stopped < 4 || !mmu_invalidate_in_progress && !refs[0] && !refs[1])
 }
 
-/* Fails while a fault has a reference on the folio */
+/* In one step; memory has them all. Fails while a fault has a reference on the folio. */
 inline split_folio()
 {
-	large = large && refs[0]
+	if
+	:: !refs[0] ->
+		zap(A, BOTH);
+		zap(B, BOTH);
+		mmu_seq_changed = true;
+		large = false
+	:: else
+	fi
 }
 
 /* shmem_fallocate(FALLOC_FL_PUNCH_HOLE) */
@@ -346,7 +361,22 @@ active proctype memory()
 		:: else -> memfd_invalidate_end(); locked[f] = false
 		fi;
 		atomic { f = 0; set = 0 }
-	:: d_step { large && cached && lockable(0) -> split_folio() }
+	:: atomic {	/* split_huge_page_to_list_to_order() */
+		large && cached && lockable(0) && !refs[0] ->
+		locked[0] = true;
+		set = BOTH
+	   }
+		if
+		:: mistake(split_mapped)
+		:: else -> memfd_invalidate_begin(set)	/* memfd_freeze_begin() */
+		fi;
+		frozen = !refs[0];
+		d_step { large = !frozen; frozen = false }
+		if
+		:: mistake(split_mapped)
+		:: else -> memfd_invalidate_end()
+		fi;
+		atomic { locked[0] = false; set = 0 }
 	:: atomic { stop(); break }
 	od
 }
@@ -412,7 +442,7 @@ active proctype vmm()
 	 !mistake(seq_only) && !mistake(no_retry))
 
 /* get_lock_pfn()'s @order */
-#define may_be_whole	(!listed(BOTH) || mistake(whole_folio))
+#define may_be_whole	(!listed(BOTH))
 
 active proctype guest()
 {
@@ -441,7 +471,7 @@ active proctype guest()
 			found = present(p);
 			f = folio_of(p);
 			whole = found && s == A && large && may_be_whole;
-			refs[f] = refs[f] + (found && !mistake(no_reference) -> 1 : 0)
+			refs[f] = refs[f] + (found -> 1 : 0)
 		}
 		d_step {	/* kvm_tdp_mmu_page_fault(), under mmu_lock */
 			if
@@ -452,7 +482,7 @@ active proctype guest()
 				slot[s].tlb = slot[s].tlb | slot[s].spte
 			fi;
 			if
-			:: found && !mistake(no_reference) -> folio_put(f)
+			:: found -> folio_put(f)
 			:: else
 			fi;
 			srcu_reader = false;

@@ -928,7 +928,7 @@ inline kvm_memfd_unbind()
 	}
 }
 
-/* KVM keeps the reference on @pfn until it has mapped it: see no_reference in kvm.pml */
+/* KVM keeps the reference on @pfn until it has mapped it */
 inline kvm_memfd_get_pfn(p, f, pfn)
 {
 	filemap_get_lock_pfn(p, f);

@@ -34,6 +34,8 @@
  *   are code under the folio lock that other processes can only observe through
  *   that lock, memfd_invalidate_begin() up to that wait, and memfd_read_begin() with
  *   the lookup that follows: memfd_ops.pml has the steps in between.
+ * - A split is one step. kvm.pml has those in which the folio is frozen; that others wait
+ *   for the end of this invalidation as for that of any other is in neither.
  * - The page that replaces a migrated one has its number. The old one is free as
  *   soon as the new one is in the file, so no translation to it may be left then.
  * - There is one mirror. For a split that began before it registered, it stands for
@@ -45,7 +47,6 @@ mtype = {
 	none,
 	/* the core */
 	mirror_widened,		/* I10: revokes whole folios from the mirror */
-	kvm_exact,		/* I2: invalidates only the hole in KVM */
 	list_exact,		/* I7: waits for invalidations of the hole only */
 	readers_wait,		/* I11: maps only after others have mapped again, too */
 	replace_unlisted,	/* I2: migrates a folio during an invalidation */
@@ -60,10 +61,7 @@ mtype = {
 	unmap_no_wait,		/* I2: unmaps while the references are gone */
 	no_remap,		/* I4: does not remap pages that could not be removed */
 	cut_clears,		/* I10: clears the large entry before it sets the new one */
-	cut_unflushed,		/* I2: flushes only the hole */
-	/* KVM */
-	kvm_whole_folio,	/* I2: maps a folio that came during an invalidation */
-	kvm_no_reference	/* I2: drops the reference before it has mapped the page */
+	cut_unflushed		/* I2: flushes only the hole */
 };
 #ifndef MISTAKE
 #define MISTAKE		none
@@ -108,7 +106,6 @@ typedef Invalidation {
 };
 Invalidation inv[2];
 #define list_pages(i)	(mistake(list_exact) -> inv[i].exact : inv[i].pages)
-#define kvm_pages	(mistake(kvm_exact) -> inv[_pid].exact : inv[_pid].pages)
 #define is_over(i)	(inv[i].remapping && !mistake(readers_wait))
 #define active(i, set)	(!is_over(i) && list_pages(i) & (set))
 #define invalidating(set) (active(0, set) || active(1, set))
@@ -275,11 +272,11 @@ inline map_folios(set)
 
 inline kvm_memfd_invalidate()
 {
-	mmu_invalidate_range = mmu_invalidate_range | kvm_pages;
+	mmu_invalidate_range = mmu_invalidate_range | inv[_pid].pages;
 	mmu_invalidate_in_progress++;
-	spte = spte & ~kvm_pages;
+	spte = spte & ~inv[_pid].pages;
 	/* a large entry goes as a whole */
-	spte_large = spte_large && !kvm_pages
+	spte_large = spte_large && !inv[_pid].pages
 }
 
 inline kvm_memfd_invalidate_end()
@@ -307,7 +304,7 @@ inline memfd_invalidate_begin(set)
 		:: else
 		fi;
 		if
-		:: kvm_pages -> kvm_memfd_invalidate()
+		:: inv[_pid].pages -> kvm_memfd_invalidate()
 		:: else
 		fi
 	}
@@ -398,13 +395,19 @@ inline memfd_split_end()
 	}
 }
 
-/* Leaves only the folio of page p locked, with the caller's reference on it */
+/*
+ * Leaves only the folio of page p locked, with the caller's reference on it. For the time
+ * that the folio is frozen, KVM loses it.
+ */
 inline split_folio(p)
 {
 	d_step {
 		did_split = folio[0].refs == 1;
 		if
 		:: did_split ->
+			spte = 0;
+			spte_large = false;
+			mmu_seq_changed = true;
 			large = false;
 			folio[1].dirty = folio[0].dirty;
 			folio[p].refs = 1;
@@ -632,9 +635,8 @@ active proctype guest()
 		:: found ->
 			f = folio_of(p);
 			folio[f].dirty = true;
-			all = large && healthy(p) && (!listed(BOTH) || mistake(kvm_whole_folio));
-			folio[f].refs = folio[f].refs +
-					(mistake(kvm_no_reference) -> 0 : 1)
+			all = large && healthy(p) && !listed(BOTH);
+			folio[f].refs++
 		:: else -> p = 0; mmu_seq_changed = true
 		fi
 	   }
@@ -647,10 +649,7 @@ active proctype guest()
 			spte_large = spte_large || all;
 			spte = (spte_large -> 0 : spte | bit(p))
 		fi;
-		if
-		:: mistake(kvm_no_reference)
-		:: else -> folio_put(f, 1)
-		fi;
+		folio_put(f, 1);
 		p = 0;
 		f = 0;
 		all = false;

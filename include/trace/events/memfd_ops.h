@@ -16,6 +16,7 @@ TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_UNDO);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_POISON);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_MIGRATE);
 TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_SWAP_OUT);
+TRACE_DEFINE_ENUM(MEMFD_INVALIDATE_SPLIT);
 
 /* A consumer, and a range of pages in its window */
 DECLARE_EVENT_CLASS(memfd_consumer,
@@ -117,7 +118,8 @@ DECLARE_EVENT_CLASS(memfd_invalidation,
 				   { MEMFD_INVALIDATE_UNDO,	"undo" },
 				   { MEMFD_INVALIDATE_POISON,	"poison" },
 				   { MEMFD_INVALIDATE_MIGRATE,	"migrate" },
-				   { MEMFD_INVALIDATE_SWAP_OUT,	"swap-out" }))
+				   { MEMFD_INVALIDATE_SWAP_OUT,	"swap-out" },
+				   { MEMFD_INVALIDATE_SPLIT,	"split" }))
 );
 
 DEFINE_EVENT(memfd_invalidation, memfd_invalidate_begin,

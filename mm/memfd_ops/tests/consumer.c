@@ -25,11 +25,13 @@ static void record(struct test_consumer *c, enum callback callback,
 
 static void maybe_take(struct test_consumer *c)
 {
+	pgoff_t index = c->wants;
 	long pfn;
 
-	if (!c->wants)
+	if (!index)
 		return;
-	pfn = c->mn.pfn_ops->get_lock_pfn(&c->mn, c->wants, MEMFD_PFN_FILL, NULL);
+	c->wants = 0;
+	pfn = c->mn.pfn_ops->get_lock_pfn(&c->mn, index, MEMFD_PFN_FILL, NULL);
 	KUNIT_ASSERT_GT(c->ctx->test, pfn, 0);
 	KUNIT_EXPECT_NE(c->ctx->test, 0, folio_order(pfn_folio(pfn)));
 	c->mn.pfn_ops->put_unlock_pfn(pfn);

@@ -47,7 +47,7 @@ struct test_consumer {
 	bool owner_gone;
 	bool young;		/* has accessed a page; CB_CLEAR_YOUNG forgets it */
 	bool block;
-	pgoff_t wants;		/* a page to look up in CB_INVALIDATE, if not 0 */
+	pgoff_t wants;		/* a page to look up in the next CB_INVALIDATE, if not 0 */
 	struct completion blocked, go_on;
 	/* by the callbacks */
 	int owners;

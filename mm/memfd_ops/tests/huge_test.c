@@ -31,7 +31,7 @@ static struct file *half_windows(struct kunit *test,
 
 /*
  * A consumer of one half of a huge folio that does not pin loses it for a hole in
- * the other half
+ * the other half, and for the split
  */
 static void ranges_cover_whole_folios(struct kunit *test)
 {
@@ -41,8 +41,13 @@ static void ranges_cover_whole_folios(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(file, 300, 301));
 	memfd_test_expect(ctx, 0, 0, CB_INVALIDATE, 0, 256);
 	memfd_test_expect(ctx, 1, 1, CB_INVALIDATE, 256, 512);
-	memfd_test_expect(ctx, 2, 0, CB_INVALIDATE_END, 0, 256);
-	memfd_test_expect(ctx, 3, 1, CB_INVALIDATE_END, 256, 512);
+	memfd_test_expect(ctx, 2, 0, CB_INVALIDATE, 0, 256);
+	memfd_test_expect(ctx, 3, 1, CB_INVALIDATE, 256, 512);
+	memfd_test_expect(ctx, 4, 0, CB_INVALIDATE_END, 0, 256);
+	memfd_test_expect(ctx, 5, 1, CB_INVALIDATE_END, 256, 512);
+	memfd_test_expect(ctx, 6, 0, CB_INVALIDATE_END, 0, 256);
+	memfd_test_expect(ctx, 7, 1, CB_INVALIDATE_END, 256, 512);
+	KUNIT_EXPECT_EQ(test, 8, ctx->nr);
 	KUNIT_EXPECT_FALSE(test, memfd_test_present(file, 300));
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(file, 301));
 	KUNIT_EXPECT_EQ(test, 1023UL, memfd_test_blocks(file));

@@ -104,6 +104,41 @@ static void i1_replaced_folios(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, may_be_movable(ctx->file));
 }
 
+/* A folio is split: consumers without references lose it until that is over */
+static void i2_frozen_folio(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct memfd_invalidation inv = {};
+	struct memfd_read read;
+	struct folio *folio;
+
+	memfd_test_add(ctx, 0, 0, 4);
+	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 1));
+	folio = filemap_lock_folio(ctx->file->f_mapping, 1);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	memfd_test_forget(ctx);
+
+	/* those that pin are not disturbed, in lookups either */
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(&ctx->c[0].mn, &read, 0, 4));
+	KUNIT_EXPECT_TRUE(test, memfd_freeze_begin(&inv, folio));
+	KUNIT_EXPECT_FALSE(test, memfd_read_retry(&read));
+	memfd_freeze_end(&inv);
+	memfd_read_end(&ctx->c[0].mn, &read);
+	KUNIT_EXPECT_EQ(test, 0, ctx->nr);
+
+	memfd_test_add_with(ctx, 1, 0, 4, &memfd_test_bare_ops);
+	KUNIT_ASSERT_EQ(test, 0, memfd_read_begin(&ctx->c[1].mn, &read, 0, 4));
+	KUNIT_EXPECT_TRUE(test, memfd_freeze_begin(&inv, folio));
+	memfd_test_expect(ctx, 0, 1, CB_INVALIDATE, 1, 2);
+	KUNIT_EXPECT_TRUE(test, memfd_read_retry(&read));
+	memfd_read_end(&ctx->c[1].mn, &read);
+	memfd_freeze_end(&inv);
+	memfd_test_expect(ctx, 1, 1, CB_INVALIDATE_END, 1, 2);
+	KUNIT_EXPECT_EQ(test, 2, ctx->nr);
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
 static void i6_windows_are_independent(struct kunit *test)
 {
 	struct test_ctx *ctx = test->priv;
@@ -192,6 +227,7 @@ static void reasons_are_counted(struct kunit *test)
 static struct kunit_case cases[] = {
 	KUNIT_CASE(i1_revoked_before_pages_leave),
 	KUNIT_CASE(i1_replaced_folios),
+	KUNIT_CASE(i2_frozen_folio),
 	KUNIT_CASE(i6_windows_are_independent),
 	KUNIT_CASE(lookups_are_by_range),
 	KUNIT_CASE(reasons_are_counted),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Faults of a vCPU while the folio is split, a page leaves, or a memslot is deleted: with
- * the fault or the invalidation stopped at the worst moment, and at random.
+ * the fault, the split or the invalidation stopped at the worst moment, and at random.
  *
  * Only the guest maps the file, except for move_pages().
  */
@@ -29,7 +29,7 @@ struct call {
 	__s64 (*function)(struct guest *g, size_t what, size_t pages);
 	struct guest *g;
 	size_t what, pages;	/* a page, or a memslot */
-	bool held;		/* at its first fault */
+	int (*held_by)(void);	/* hold_fault() or hold_split(), if it is to be held */
 	int hold;
 	pid_t tid;
 	sem_t begun;
@@ -37,6 +37,24 @@ struct call {
 	__s64 ret;
 	volatile bool done;
 };
+
+static int split_by_debugfs(struct guest *g, size_t first, size_t pages)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "/proc/self/fd/%d,0x%zx,0x%zx", g->env.fd, first,
+		 first + pages);
+	return write_file("/sys/kernel/debug/split_huge_pages", text);
+}
+
+static void stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
 
 static __s64 call_read(struct guest *g, size_t page, size_t pages)
 {
@@ -46,6 +64,12 @@ static __s64 call_read(struct guest *g, size_t page, size_t pages)
 static __s64 call_punch(struct guest *g, size_t page, size_t pages)
 {
 	return punch(g->env.fd, page, pages);
+}
+
+static __s64 call_split(struct guest *g, size_t page, size_t pages)
+{
+	stay_on(1);
+	return split_by_debugfs(g, page, pages);
 }
 
 static __s64 call_delete(struct guest *g, size_t slot, size_t pages)
@@ -58,7 +82,7 @@ static void *run_call(void *arg)
 	struct call *call = arg;
 
 	call->tid = gettid();
-	call->hold = call->held ? hold_fault() : 0;
+	call->hold = call->held_by ? call->held_by() : 0;
 	sem_post(&call->begun);
 	if (call->hold >= 0)
 		call->ret = call->function(call->g, call->what, call->pages);
@@ -142,15 +166,6 @@ static int write_pages(struct guest *g, size_t pages, __u32 value)
 	return ret;
 }
 
-static int split_by_debugfs(struct guest *g, size_t first, size_t pages)
-{
-	char text[80];
-
-	snprintf(text, sizeof(text), "/proc/self/fd/%d,0x%zx,0x%zx", g->env.fd, first,
-		 first + pages);
-	return write_file("/sys/kernel/debug/split_huge_pages", text);
-}
-
 static bool guest_sees_others(struct guest *g, size_t pages, size_t but, __u32 value)
 {
 	size_t i;
@@ -189,15 +204,14 @@ static int warm_up(struct guest *g)
 }
 
 /*
- * The fault that is held has looked up a huge folio. Its reference keeps the folio from being
- * split before it has mapped it: otherwise the hole's page would be invalidated alone, and
- * the fault, which checks its own page, would map the page that leaves as well.
+ * The fault that is held has looked up a huge folio. With its reference on it, neither debugfs
+ * nor the hole can split the folio; and the fault starts over until the hole is done.
  */
 TEST_F_TIMEOUT(holes, split_during_a_fault, 180)
 {
 	const size_t hole = 77;
 	struct guest *g = &self->g;
-	struct call fault = { .function = call_read, .g = g, .held = true };
+	struct call fault = { .function = call_read, .g = g, .held_by = hold_fault };
 	struct call puncher = { .function = call_punch, .g = g, .what = hole, .pages = 1 };
 	long splits;
 	int hold;
@@ -234,6 +248,66 @@ TEST_F_TIMEOUT(holes, split_during_a_fault, 180)
 	EXPECT_TRUE(guest_sees_others(g, HUGE_PAGES, hole, 100));
 }
 
+/* KVM zaps the page's entry, and marks the folio accessed. */
+static int flip(struct guest *g, size_t page)
+{
+	int ret = vmm_set_private(&g->vmm, gpa_of(page), PAGE, false);
+
+	return ret ? ret : vmm_set_private(&g->vmm, gpa_of(page), PAGE, true);
+}
+
+/* KVM zaps an entry for the folio, which it has zapped that often, while it is frozen. */
+static void zap_while_frozen(struct __test_metadata *_metadata, struct guest *g, int zaps)
+{
+	struct call split = {
+		.function = call_split, .g = g, .pages = HUGE_PAGES, .held_by = hold_split,
+	};
+	long splits;
+
+	ASSERT_EQ(0, punch(g->env.fd, 0, HUGE_PAGES));
+	ASSERT_EQ(0, grow(g->env.fd, 0, HUGE_PAGES));
+	ASSERT_EQ(0, guest_fill(g, 3, 33));
+	while (zaps--) {
+		ASSERT_EQ(0, flip(g, 3));
+		ASSERT_TRUE(guest_sees(g, 3, 33));
+	}
+	ASSERT_EQ(1, huge_entries(g));
+
+	splits = folios_split();
+	ASSERT_EQ(0, start(&split));
+	ASSERT_EQ(0, hold_wait(split.hold));
+	EXPECT_EQ(0, flip(g, 3));
+	EXPECT_FALSE(split.done);
+	close(split.hold);
+	EXPECT_EQ(0, end(&split));
+	EXPECT_EQ(splits + 1, folios_split());
+
+	EXPECT_TRUE(guest_sees(g, 3, 33));
+	EXPECT_TRUE(guest_sees(g, 4, 0));
+	EXPECT_EQ(0, huge_entries(g));
+	EXPECT_EQ(HUGE_PAGES, allocated(g->env.fd));
+}
+
+/*
+ * A folio that is split is frozen: nobody can take a reference, KVM neither. It does so
+ * when it zaps an entry, to mark the folio active; which happens once, depending on what
+ * marked it accessed before. So KVM must have no entry for a folio that is frozen.
+ */
+TEST_F_TIMEOUT(holes, zap_while_the_folio_is_frozen, 180)
+{
+	struct guest *g = &self->g;
+	int zaps;
+
+	if (!has_hold())
+		SKIP(return, NEEDS_HOLD);
+	if (env_thp(&g->env, "force"))
+		SKIP(return, "no huge pages in this kernel's shmem");
+	ASSERT_EQ(0, add_slot(g, variant->flags, 0, HUGE_PAGES));
+	stay_on(0);
+	for (zaps = 0; zaps < 3; zaps++)
+		zap_while_frozen(_metadata, g, zaps);
+}
+
 /*
  * A memslot is deleted while a fault uses it: the deletion waits for the fault, and a hole
  * for neither. Of the hole's page, the fault has the last reference.
@@ -241,7 +315,7 @@ TEST_F_TIMEOUT(holes, split_during_a_fault, 180)
 TEST_F_TIMEOUT(holes, unbind_during_a_fault, 180)
 {
 	struct guest *g = &self->g;
-	struct call fault = { .function = call_read, .g = g, .what = 3, .held = true };
+	struct call fault = { .function = call_read, .g = g, .what = 3, .held_by = hold_fault };
 	struct call deletion = { .function = call_delete, .g = g, .what = SLOT };
 	long free;
 

@@ -36,6 +36,13 @@ int hold_fault(void)
 	return open_hold(line, snprintf(line, sizeof(line), "fault %d", gettid()));
 }
 
+int hold_split(void)
+{
+	char line[64];
+
+	return open_hold(line, snprintf(line, sizeof(line), "split %d", gettid()));
+}
+
 int hold_invalidation(int fd, size_t first, size_t pages)
 {
 	char line[64];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * /sys/kernel/debug/memfd_ops_hold: faults and invalidations that stop halfway. Each
+ * /sys/kernel/debug/memfd_ops_hold: faults, splits and invalidations that stop halfway. Each
  * hold is a file descriptor; closing it lets go.
  *
  * Functions return 0 or a value, or a negative errno: -ENOENT on a kernel without it.
@@ -19,6 +19,12 @@ bool has_hold(void);
  * between the lookup of the page and the lock of KVM's page tables.
  */
 int hold_fault(void);
+
+/*
+ * Hold the next split of a huge folio that the calling thread asks for: while the folio
+ * is frozen. Its CPU is lost until then, for interrupts too: nothing may wait for it.
+ */
+int hold_split(void);
 
 /*
  * Hold the next invalidation of these pages, after the callbacks of consumers that
