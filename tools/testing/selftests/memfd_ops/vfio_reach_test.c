@@ -24,19 +24,26 @@ FIXTURE_VARIANT_ADD(reach, type1) { TYPE1 };
 FIXTURE_VARIANT_ADD(reach, iommufd) { IOMMUFD };
 FIXTURE_VARIANT_ADD(reach, iommufd_group) { IOMMUFD_GROUP };
 
+static int set_up(struct test_env *env, enum way way)
+{
+	int ret = vfio_env_setup(env, way, PAGES, NEED_EDU | NEED_SOFT);
+
+	/* type1 has a container once there is a device, which here reaches anything */
+	if (!ret)
+		ret = vdev_open(&env->space, &env->pin);
+	/* so that no emulated device is refused */
+	if (!ret)
+		ret = env_add_side(env, 1, false);
+	return ret ? ret : map_side(env);
+}
+
 FIXTURE_SETUP(reach)
 {
-	struct test_env *env = &self->env;
-	int ret = vfio_env_setup(env, variant->way, PAGES, NEED_EDU | NEED_SOFT);
+	int ret = set_up(&self->env, variant->way);
 
-	if (env->lacks)
-		SKIP(return, "%s", env->lacks);
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
 	ASSERT_EQ(0, ret);
-	/* type1 has a container once there is a device, which here reaches anything */
-	ASSERT_EQ(0, vdev_open(&env->space, &env->pin));
-	/* so that no emulated device is refused */
-	ASSERT_EQ(0, env_add_side(env, 1, false));
-	ASSERT_EQ(0, map_side(env));
 }
 
 FIXTURE_TEARDOWN(reach)
@@ -115,14 +122,31 @@ TEST_F_TIMEOUT(reach, aperture_of_edu, 300)
 	EXPECT_TRUE(refused(env, &env->edu, 1UL << 56));
 }
 
-/* A page table made before, for the device that does not reach the range. */
-TEST_F_TIMEOUT(reach, table_of_its_own, 120)
+FIXTURE(page_table)
+{
+	struct test_env env;
+};
+
+FIXTURE_SETUP(page_table)
+{
+	int ret = set_up(&self->env, IOMMUFD);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(page_table)
+{
+	vfio_env_teardown(&self->env);
+}
+
+/* Made before, for the device that does not reach the range. */
+TEST_F_TIMEOUT(page_table, does_not_reach, 120)
 {
 	struct test_env *env = &self->env;
 	__u32 id;
 
-	if (variant->way != IOMMUFD)
-		SKIP(return, "only iommufd has page tables to be made");
 	ASSERT_EQ(0, vdev_bind(&env->space, &env->dma));
 	ASSERT_EQ(0, map_at(env, 1UL << SOFT_BITS, PAGES));
 	EXPECT_EQ(-EADDRINUSE, space_alloc_table(&env->space, &env->dma, 0, &id));
