@@ -5,7 +5,7 @@
 
 LAB := tools/memfd_ops/lab
 
-export ACCEL BASE_CONFIG CHECK CONFIG FILES IOMMU J KDIR MEM ROWS SAN SEED T TIMEOUT
+export ACCEL BASE_CONFIG CHECK CONFIG FILES IOMMU J KDIR MEM ROWS SAMPLE SAN SEED T TIMEOUT
 # As the user typed it: make would expand a $ in it.
 export LAB_CMD := $(value CMD)
 
@@ -15,7 +15,7 @@ help:
 demo picture run shell:
 	@$(LAB)/run.sh $@
 
-bench profile:
+bench mutants profile:
 	@$(LAB)/$@.sh
 
 check torture:
@@ -45,5 +45,5 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench profile demo picture run shell check torture lint model regress apply unapply \
-	series deb clean distclean
+.PHONY: help bench mutants profile demo picture run shell check torture lint model regress \
+	apply unapply series deb clean distclean

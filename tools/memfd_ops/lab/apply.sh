@@ -12,6 +12,7 @@
 diff_of() { stage_git diff --binary --no-renames "$@"; }
 
 lock
+take_mutant_out
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 stage_base

@@ -173,12 +173,27 @@ initramfs() {
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"
 	[ "$kind" = regress ] || cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
+	pack
+}
+
+# The initramfs from its root directory, with the modules as they are now
+pack() {
 	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
 	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$kout/initrd.tmp"
 	mv "$kout/initrd.tmp" "$kout/initrd"
 }
 
+# For mutants.sh: the programs, and all modules that are not new, stay as they are.
+mutant() {
+	kmake "$kind" bzImage modules
+	[ -z "$(find "$kout" -name '*.ko' -newer "$kout/initrd" -print -quit)" ] || pack
+}
+
 lock
+if [ -n "${LAB_MUTANT:-}" ]; then
+	mutant
+	exit
+fi
 [ -n "${KDIR:-}" ] || [ -d "$TREE" ] || phase extract unpack
 [ -n "${LAB_BASE:-}" ] || "$LAB/apply.sh"
 configure

@@ -129,6 +129,24 @@ our_patches() {
 		"$TOP/patches/linux-6.12/series"
 }
 
+# patch_tree PATCH OPTION...: without fuzz, and without files of its own
+patch_tree() { patch -d "$TREE" -p1 -F0 -s -f -r - --no-backup-if-mismatch "${@:2}" <"$1"; }
+
+# A mutant is in the tree as long as this is: another script can take it out, if mutants.sh
+# has been killed.
+MUTANT=$TREE/.mutant.patch
+
+put_mutant_in() {
+	cp "$1" "$MUTANT"
+	patch_tree "$1" || { rm "$MUTANT"; return 1; }
+}
+
+take_mutant_out() {
+	[ -e "$MUTANT" ] || return 0
+	patch_tree "$MUTANT" -R
+	rm "$MUTANT"
+}
+
 # kmake KIND TARGET...: the kernel's make, for that kernel. Times and names that change
 # from build to build stay out of the objects, so that ccache finds them again.
 kmake() {
