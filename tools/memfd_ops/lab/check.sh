@@ -7,8 +7,6 @@
 # those for which the CPUs must run at the same time in another one, on two threads, with
 # keep-vm; and Linux's own tests of KVM and of iommufd in two more.
 # check.sh torture: run the random tests over and over, for T= seconds.
-# check.sh mutant: run only the tests that T= names, KUnit suites among them, on the kernel
-# that mutants.sh has built.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -25,10 +23,8 @@ if [ "$what" = torture ]; then
 	pattern='*torture*'
 fi
 
-if [ "$what" != mutant ]; then
-	"$LAB/setup.sh"
-	"$LAB/build.sh" "$kind"
-fi
+"$LAB/setup.sh"
+"$LAB/build.sh" "$kind"
 root=$OUT/$kind-root
 
 # cases PROGRAM: its test cases, by the names that its results have and its option -r
@@ -93,8 +89,7 @@ selection() {
 }
 
 selection >"$LOGS/all.list"
-[ -s "$LOGS/all.list" ] || [ "$what" = mutant ] ||
-	die "T=$T: no program and no test case has such a name"
+[ -s "$LOGS/all.list" ] || die "T=$T: no program and no test case has such a name"
 # On two threads QEMU gets text patches wrong now and then. They are rare in these: tracing
 # and NUMA balancing, which others switch on, patch code.
 two_threads='^/selftests (kvm_(tlb|share|torture)|torture|torture_procs)_test'
@@ -119,12 +114,7 @@ if [ "$what" = torture ]; then
 	environment=("MEMFD_OPS_SECONDS=$((share / rounds))" ${SEED:+"MEMFD_OPS_SEED=$SEED"})
 fi
 
-parts=()
-# The part with the KUnit suites
-if [ "$what" != mutant ] || [ -s "$LOGS/plain.list" ] ||
-   [[ $pattern == *@(memfd_ops|iommu)_* ]]; then
-	parts+=(plain)
-fi
+parts=(plain)
 for part in kvm threads linux iommufd; do
 	[ ! -s "$LOGS/$part.list" ] || parts+=("$part")
 done

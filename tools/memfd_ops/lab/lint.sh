@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# checkpatch, kernel-doc, gcc W=1, sparse, shellcheck and words.sh over our files: every
-# warning is a failure.
+# checkpatch, kernel-doc, gcc W=1, sparse, shellcheck and words.sh over our files, and
+# mutants.py over the mutants: every warning is a failure.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -69,6 +69,7 @@ cd "$TOP"
 check scripts shellcheck -x -P "$LAB" .ci/run "$LAB"/*.sh "$LAB"/guest/*
 check words "$LAB/words.sh"
 check check-report "$LAB/check-report-test.py" "$TREE/tools/testing/kunit"
+check mutants "$LAB/mutants.py" "$TREE"
 
 [ ${#failed[@]} -eq 0 ] || die "warnings from ${failed[*]}"
 echo 'lint: no warning'
