@@ -4,9 +4,10 @@
  */
 #include <linux/kthread.h>
 
+#include "../internal.h"
 #include "consumer.h"
 
-static struct test_consumer *to_consumer(struct memfd_falloc_notifier *mn)
+static struct test_consumer *to_test_consumer(struct memfd_falloc_notifier *mn)
 {
 	return container_of(mn, struct test_consumer, mn);
 }
@@ -47,7 +48,7 @@ static void maybe_block(struct test_consumer *c)
 
 static bool test_get_owner(struct memfd_falloc_notifier *mn)
 {
-	struct test_consumer *c = to_consumer(mn);
+	struct test_consumer *c = to_test_consumer(mn);
 
 	if (c->owner_gone)
 		return false;
@@ -57,13 +58,13 @@ static bool test_get_owner(struct memfd_falloc_notifier *mn)
 
 static void test_put_owner(struct memfd_falloc_notifier *mn)
 {
-	to_consumer(mn)->owners--;
+	to_test_consumer(mn)->owners--;
 }
 
 static void test_invalidate(struct memfd_falloc_notifier *mn, pgoff_t start,
 			    pgoff_t end)
 {
-	struct test_consumer *c = to_consumer(mn);
+	struct test_consumer *c = to_test_consumer(mn);
 	pgoff_t i;
 
 	record(c, CB_INVALIDATE, start, end);
@@ -79,20 +80,20 @@ static void test_invalidate(struct memfd_falloc_notifier *mn, pgoff_t start,
 
 static void test_end(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
 {
-	record(to_consumer(mn), CB_INVALIDATE_END, start, end);
+	record(to_test_consumer(mn), CB_INVALIDATE_END, start, end);
 }
 
 static int test_fallocate(struct memfd_falloc_notifier *mn, pgoff_t start,
 			  pgoff_t end)
 {
-	record(to_consumer(mn), CB_FALLOCATE, start, end);
-	return to_consumer(mn)->fallocate_error;
+	record(to_test_consumer(mn), CB_FALLOCATE, start, end);
+	return to_test_consumer(mn)->fallocate_error;
 }
 
 static void test_fallocate_abort(struct memfd_falloc_notifier *mn,
 				 pgoff_t start, pgoff_t end)
 {
-	record(to_consumer(mn), CB_FALLOCATE_ABORT, start, end);
+	record(to_test_consumer(mn), CB_FALLOCATE_ABORT, start, end);
 }
 
 static int test_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
@@ -100,7 +101,7 @@ static int test_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
 {
 	pgoff_t start = max(folio->index, memfd_window_start(mn));
 	pgoff_t end = min(folio_next_index(folio), memfd_window_end(mn)), i;
-	struct test_consumer *c = to_consumer(mn);
+	struct test_consumer *c = to_test_consumer(mn);
 	int error = c->populate_error;
 
 	record(c, CB_POPULATE, start, end);
@@ -117,12 +118,12 @@ static int test_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
 
 static void test_unpin(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
 {
-	record(to_consumer(mn), CB_UNPIN, start, end);
+	record(to_test_consumer(mn), CB_UNPIN, start, end);
 }
 
 static void test_repin(struct memfd_falloc_notifier *mn, pgoff_t start, pgoff_t end)
 {
-	record(to_consumer(mn), CB_REPIN, start, end);
+	record(to_test_consumer(mn), CB_REPIN, start, end);
 }
 
 /* It holds no references */
@@ -135,7 +136,7 @@ static unsigned long test_nr_pinned(struct memfd_falloc_notifier *mn,
 static bool test_young(struct memfd_falloc_notifier *mn, pgoff_t start,
 		       pgoff_t end, bool clear)
 {
-	struct test_consumer *c = to_consumer(mn);
+	struct test_consumer *c = to_test_consumer(mn);
 	bool young = c->young;
 
 	record(c, clear ? CB_CLEAR_YOUNG : CB_TEST_YOUNG, start, end);
@@ -257,7 +258,6 @@ void memfd_test_init_thread(struct memfd_test_thread *t,
 			    struct test_consumer *c)
 {
 	t->c = c;
-	init_completion(&t->started);
 	init_completion(&t->done);
 }
 
@@ -265,4 +265,20 @@ void memfd_test_run(struct kunit *test, int (*fn)(void *),
 		    struct memfd_test_thread *t)
 {
 	KUNIT_ASSERT_FALSE(test, IS_ERR(kthread_run(fn, t, "memfd_test")));
+}
+
+/*
+ * Wait until the thread waits for an invalidation, or a consumer's callbacks, to end, as
+ * nothing else does meanwhile. Returns false if it ends without waiting.
+ */
+bool memfd_test_waits(struct test_ctx *ctx, struct memfd_test_thread *t)
+{
+	struct memfd_consumers *cs = memfd_consumers(ctx->file->f_mapping);
+
+	while (!completion_done(&t->done)) {
+		if (wq_has_sleeper(&cs->wait))
+			return true;
+		schedule_timeout_uninterruptible(1);
+	}
+	return false;
 }

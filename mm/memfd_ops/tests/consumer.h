@@ -69,7 +69,7 @@ struct test_ctx {
 struct memfd_test_thread {
 	struct test_consumer *c;
 	long ret;
-	struct completion started, done;
+	struct completion done;
 };
 
 extern const struct memfd_falloc_notifier_ops memfd_test_ops;
@@ -91,5 +91,6 @@ int memfd_test_write_page(struct file *file, pgoff_t index);
 void memfd_test_init_thread(struct memfd_test_thread *t, struct test_consumer *c);
 void memfd_test_run(struct kunit *test, int (*fn)(void *),
 		    struct memfd_test_thread *t);
+bool memfd_test_waits(struct test_ctx *ctx, struct memfd_test_thread *t);
 
 #endif /* _MM_MEMFD_OPS_TESTS_CONSUMER_H */

@@ -5,6 +5,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/shmem_fs.h>
 
+#include "../internal.h"
 #include "consumer.h"
 
 static const struct file_operations no_fops;
@@ -22,7 +23,6 @@ static int unregister_thread(void *data)
 {
 	struct memfd_test_thread *t = data;
 
-	complete(&t->started);
 	memfd_unregister_falloc_notifier(&t->c->mn);
 	complete(&t->done);
 	return 0;
@@ -144,9 +144,7 @@ static void i7_unregistering_waits_for_callbacks(struct kunit *test)
 
 	memfd_test_remove(ctx, 1);
 	memfd_test_run(test, unregister_thread, &unregister);
-	wait_for_completion(&unregister.started);
-	/* no proof that it waits, but time enough to notice if it does not */
-	KUNIT_EXPECT_EQ(test, 0UL, wait_for_completion_timeout(&unregister.done, HZ / 10));
+	KUNIT_EXPECT_TRUE(test, memfd_test_waits(ctx, &unregister));
 	KUNIT_EXPECT_TRUE(test, memfd_test_present(ctx->file, 0));
 
 	ctx->c[0].block = false;
@@ -194,6 +192,33 @@ static void i8_seals(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0,
 			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &memfd_test_bare_ops));
 	memfd_unregister_falloc_notifier(mn);
+}
+
+/* Next to a file with consumers, a file without has nothing that is theirs */
+static void i9_next_to_a_followed_file(struct kunit *test)
+{
+	struct file *other = memfd_test_file(test, 4);
+	struct address_space *mapping = other->f_mapping;
+	gfp_t gfp = mapping_gfp_mask(mapping);
+	unsigned long flags = mapping->flags;
+	struct test_ctx *ctx = test->priv;
+	struct memfd_invalidation inv;
+
+	memfd_test_add(ctx, 0, 0, 4);
+	KUNIT_EXPECT_TRUE(test, memfd_has_consumers(ctx->file->f_mapping));
+	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(mapping));
+	KUNIT_EXPECT_TRUE(test, gfp == memfd_gfp(mapping, 0, 4, gfp));
+	memfd_test_invalidate(&inv, other, 0, 4);
+	KUNIT_EXPECT_NULL(test, inv.consumers);
+	memfd_invalidate_end(&inv);
+
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(other, 0, 4));
+	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(other, 1));
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(other, 0, 4));
+	KUNIT_EXPECT_EQ(test, 0UL, memfd_test_blocks(other));
+	KUNIT_EXPECT_NULL(test, memfd_consumers(mapping));
+	KUNIT_EXPECT_EQ(test, flags, mapping->flags);
+	KUNIT_EXPECT_EQ(test, 0, ctx->nr);
 }
 
 /* An owner claims write access once, for consumers that come and go, whatever is sealed then */
@@ -254,6 +279,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(i7_unregistering_waits_for_callbacks),
 	KUNIT_CASE(i8_seals),
 	KUNIT_CASE(i8_owner_claims),
+	KUNIT_CASE(i9_next_to_a_followed_file),
 	KUNIT_CASE(i9_free_when_unused),
 	{}
 };
