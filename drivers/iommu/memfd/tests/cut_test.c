@@ -8,6 +8,7 @@
  */
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/hw_breakpoint.h>
 #include <linux/iommu.h>
 #include <linux/kthread.h>
 #include <linux/mmzone.h>
@@ -15,6 +16,10 @@
 #include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/sizes.h>
+
+#ifdef CONFIG_INTEL_IOMMU
+#include "../../intel/iommu.h"
+#endif
 
 #define PCI_VENDOR_ID_QEMU_EDU	0x1234
 #define PCI_DEVICE_ID_QEMU_EDU	0x11e8
@@ -194,6 +199,78 @@ static void cut_under_readers(struct kunit *test)
 		expect_unmapped(test, IOVA, end);
 	}
 	KUNIT_EXPECT_EQ(test, 0, reader.wrong);
+}
+
+/*
+ * A breakpoint at the entry stops the CPU behind each write to it, and looks at the
+ * pages, as the IOMMU can at that moment.
+ */
+struct watch {
+	struct iommu_domain *domain;
+	unsigned long writes, wrong;
+};
+
+static void look_between(struct perf_event *event, struct perf_sample_data *data,
+			 struct pt_regs *regs)
+{
+	struct watch *watch = event->overflow_handler_context;
+	unsigned long iova;
+
+	watch->writes++;
+	for (iova = IOVA; iova < IOVA + BLOCK; iova += PAGE_SIZE)
+		if (look(watch->domain, iova) != right_phys(iova))
+			watch->wrong++;
+}
+
+/* The large entry of VT-d's page table that translates IOVA; NULL without one */
+static void *large_entry(struct kunit *test)
+{
+#if IS_ENABLED(CONFIG_INTEL_IOMMU) && IS_ENABLED(CONFIG_HAVE_HW_BREAKPOINT)
+	struct cut_env *env = test->priv;
+	struct dmar_domain *domain = to_dmar_domain(env->domain);
+	struct dma_pte *table, *entry;
+	int level;
+
+	if (env->pdev->dev.iommu->iommu_dev->ops != &intel_iommu_ops)
+		return NULL;
+	table = domain->pgd;
+	for (level = agaw_to_level(domain->agaw); level > 1; level--) {
+		entry = &table[pfn_level_offset(IOVA >> VTD_PAGE_SHIFT, level)];
+		if (!dma_pte_present(entry))
+			return NULL;
+		if (dma_pte_superpage(entry))
+			return entry;
+		table = phys_to_virt(dma_pte_addr(entry));
+	}
+#endif
+	return NULL;
+}
+
+/* Whenever the entry has a new value, it translates all pages (I10) */
+static void i10_cut_watched(struct kunit *test)
+{
+	struct watch watch = { .domain = domain_of(test) };
+	struct perf_event * __percpu *event;
+	struct perf_event_attr attr;
+	void *entry;
+
+	need_cut(test);
+	map(test, IOVA, BLOCK);
+	entry = large_entry(test);
+	if (!entry)
+		kunit_skip(test, "no entry to watch");
+	hw_breakpoint_init(&attr);
+	attr.bp_addr = (unsigned long)entry;
+	attr.bp_len = HW_BREAKPOINT_LEN_8;
+	attr.bp_type = HW_BREAKPOINT_W;
+	event = register_wide_hw_breakpoint(&attr, look_between, &watch);
+	KUNIT_ASSERT_FALSE(test, IS_ERR((void __force *)event));
+	cut(test, IOVA_PAGE(7));
+	unregister_wide_hw_breakpoint(event);
+
+	KUNIT_EXPECT_LT_MSG(test, 0, watch.writes, "QEMU does not see a cmpxchg with mttcg");
+	KUNIT_EXPECT_EQ(test, 0, watch.wrong);
+	expect_mapped(test, IOVA, IOVA + BLOCK);
 }
 
 /* After a cut at both its edges, a page is unmapped alone */
@@ -445,6 +522,7 @@ static void cut_test_exit(struct kunit *test)
 
 static struct kunit_case cut_test_cases[] = {
 	KUNIT_CASE_SLOW(cut_under_readers),
+	KUNIT_CASE(i10_cut_watched),
 	KUNIT_CASE(unmap_what_was_cut_out),
 	KUNIT_CASE(nothing_to_cut),
 	KUNIT_CASE_SLOW(cut_twice),
