@@ -5,7 +5,7 @@
 
 LAB := tools/memfd_ops/lab
 
-export ACCEL BASE_CONFIG CHECK CONFIG FILES IOMMU J KDIR MEM ROWS SAMPLE SAN SEED T TIMEOUT
+export ACCEL BASE_CONFIG CHECK CONFIG FILES IOMMU J KDIR MEM RECORD ROWS SAMPLE SAN SEED T TIMEOUT
 # As the user typed it: make would expand a $ in it.
 export LAB_CMD := $(value CMD)
 

@@ -4,7 +4,9 @@
 # boot.sh KIND LOG SECONDS SCRIPT [ARGUMENT...]: boot that kernel and run guest/SCRIPT.sh
 # in the guest's /root, which has the files that FILES= names. Prints the script's output
 # and ends with its exit status, or with 125 if the guest does not end within that time.
-# The kernel's log goes to LOG. The script "shell" is interactive.
+# The kernel's log goes to LOG. The script "shell" is interactive. PROGRAMS=: the guest has
+# only these of the kselftests. KUNIT=: run only these suites, a pattern as glob_match()
+# has it.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -33,7 +35,15 @@ echo "set -- ${*@Q}" >"$work/add/lab/arguments"
 [ "$1" != shell ] || say "leave with exit; the kernel's log: dmesg, or $work/console"
 
 # The kernel unpacks archives that follow each other.
-cp "$OUT/$kind/initrd" "$work/initrd"
+if [ -n "${PROGRAMS+set}" ]; then
+	mkdir -p "$work/add/selftests"
+	for program in settings $PROGRAMS; do
+		cp "$OUT/check-root/selftests/$program" "$work/add/selftests"
+	done
+	cp "$OUT/$kind/initrd.bare" "$work/initrd"
+else
+	cp "$OUT/$kind/initrd" "$work/initrd"
+fi
 (cd "$work/add" && find . | cpio -o -H newc -R 0:0 --quiet) >>"$work/initrd"
 
 # mttcg has a thread for each CPU, and real concurrency. But QEMU 7.2 then sometimes runs
@@ -63,13 +73,16 @@ truncate -s 64M "$work/disk"
 append="no_timer_check initramfs_async=0 "
 # The KUnit suites run at boot, and tests.sh prints their results for the part "plain".
 [ "$1 ${2:-}" = "tests plain" ] || append+="kunit.enable=0 "
+[ -z "${KUNIT:-}" ] || append+="kunit.filter_glob=$KUNIT "
 memory=(-m "${MEM:=2G}")
 case $kind in
-check|kcsan)
+check|kcsan|mutant)
 	# For the tests of migration, and of pages that must not be pinned: memory in
 	# ZONE_MOVABLE, and a second node without CPUs, part of which is CMA. The page
 	# allocator poisons free pages, and checks the poison before it hands them out.
-	append+="movablecore=768M numa_cma=1:128M page_poison=1 "
+	append+="movablecore=768M numa_cma=1:128M "
+	# To poison all memory takes most of the time in which the kernel of mutants boots.
+	[ "$kind" = mutant ] || append+="page_poison=1 "
 	second=$((512 << 20))
 	first=$(($(numfmt --from=iec "$MEM") - second))
 	memory+=(-object "memory-backend-ram,id=node0,size=$first"
@@ -122,6 +135,7 @@ sed 's/^/qemu: /' "$work/qemu" >>"$log"
 exit_status=$(sed -n 's/.*lab: exit status \([0-9]*\)$/\1/p' "$log" | tail -n 1)
 if [ -z "$exit_status" ]; then
 	tail -n 20 "$log" >&2
+	[ "$status" -le 128 ] || say "QEMU was killed, status $status"
 	[ "$status" -ne 124 ] || say "the guest was stopped after $seconds s"
 	say "the guest did not reach its end; the kernel's log: $log"
 	exit 125

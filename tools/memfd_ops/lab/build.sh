@@ -5,11 +5,13 @@
 # check and kcsan are the debug kernels, each with its sanitizer; off is demo without
 # CONFIG_MEMFD_OPS, for make bench. regress has none of our programs, and with LAB_BASE=1
 # none of our files and patches either.
+# build.sh mutant: after check, a faster debug kernel, and initramfs without kselftests for
+# both. build.sh bare KIND: that kernel and initramfs alone, of the tree as it is.
 # build.sh lint: prepare the tree to compile our files alone.
 
 . "$(dirname "$0")/lib.sh"
 
-kind=$1
+kind=${2:-$1}
 kout=$OUT/$kind
 root=$OUT/$kind-root
 
@@ -29,8 +31,9 @@ configure() {
 	local fragments=("$LAB/demo.config") config=$kout/.config refused
 
 	case $kind in
-	check)	fragments+=("$LAB/check.config" "$LAB/kasan.config") ;;
-	kcsan)	fragments+=("$LAB/check.config" "$LAB/kcsan.config") ;;
+	check)	fragments+=("$LAB/check.config" "$LAB/locks.config" "$LAB/kasan.config") ;;
+	kcsan)	fragments+=("$LAB/check.config" "$LAB/locks.config" "$LAB/kcsan.config") ;;
+	mutant)	fragments+=("$LAB/check.config" "$LAB/mutant.config") ;;
 	lint|regress) fragments+=("$LAB/$kind.config") ;;
 	esac
 	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
@@ -173,25 +176,33 @@ initramfs() {
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"
 	[ "$kind" = regress ] || cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
-	pack
+	pack initrd
 }
 
-# The initramfs from its root directory, with the modules as they are now
+# pack NAME FIND-OPTION...: an initramfs from the root directory, with the modules as they
+# are now
 pack() {
+	local name=$1
+
+	shift
 	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
-	(cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$kout/initrd.tmp"
-	mv "$kout/initrd.tmp" "$kout/initrd"
+	(cd "$root" && find . "$@" -print | cpio -o -H newc -R 0:0 --quiet) >"$kout/$name.tmp"
+	mv "$kout/$name.tmp" "$kout/$name"
 }
 
-# For mutants.sh: the programs, and all modules that are not new, stay as they are.
-mutant() {
+# The kernel; and if a module is new, the initramfs, to which boot.sh adds kselftests
+bare() {
+	[ -d "$root" ] || cp -a "$OUT/check-root" "$root"
 	kmake "$kind" bzImage modules
-	[ -z "$(find "$kout" -name '*.ko' -newer "$kout/initrd" -print -quit)" ] || pack
+	if [ ! -e "$kout/initrd.bare" ] ||
+	   [ -n "$(find "$kout" -name '*.ko' -newer "$kout/initrd.bare" -print -quit)" ]; then
+		pack initrd.bare -path './*selftests/*' -prune -o
+	fi
 }
 
 lock
-if [ -n "${LAB_MUTANT:-}" ]; then
-	mutant
+if [ "$1" = bare ]; then
+	bare
 	exit
 fi
 [ -n "${KDIR:-}" ] || [ -d "$TREE" ] || phase extract unpack
@@ -199,6 +210,11 @@ fi
 configure
 if [ "$kind" = lint ]; then
 	phase lint-prepare kmake "$kind" prepare
+	exit
+fi
+if [ "$kind" = mutant ]; then
+	rm -rf "$root" "$OUT"/{check,mutant}/initrd.bare
+	phase mutant-kernel bare
 	exit
 fi
 phase "$kind-kernel" kmake "$kind" bzImage modules

@@ -9,6 +9,7 @@
 # check.sh torture: run the random tests over and over, for T= seconds.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/select.sh"
 
 what=$1
 case ${SAN:=kasan} in
@@ -27,72 +28,8 @@ fi
 "$LAB/build.sh" "$kind"
 root=$OUT/$kind-root
 
-# cases PROGRAM: its test cases, by the names that its results have and its option -r
-# takes. The harness has no patterns, but lists each fixture's variants and tests (-l).
-cases() {
-	# With -l, the status is that of a skip.
-	{ "$root/selftests/$1" -l </dev/null || true; } 2>&1 | awk '
-		function flush(v, t) {
-			for (v = 0; v < variants || v == 0; v++)
-				for (t = 0; t < tests; t++)
-					print fixture (variants ? "." variant[v] : "") "." test[t]
-			variants = tests = 0
-		}
-		/^(# FIXTURE|---)/ { next }
-		/^[^ ]/ {
-			flush()
-			fixture = $1
-			if (NF == 3)
-				variant[variants++] = $2
-			if (NF > 1)
-				test[tests++] = $NF
-			next
-		}
-		substr($0, 22, 1) != " " {
-			variant[variants++] = $1
-			if (NF == 1)
-				next
-		}
-		{ test[tests++] = $NF }
-		END { flush() }'
-}
-
-# matching PROGRAM: the options that select those of its test cases that match.
-matching() {
-	local case
-
-	while read -r case; do
-		# shellcheck disable=SC2053 # a pattern, also below
-		if [[ $1.$case == $pattern || $1.${case##*.} == $pattern ]]; then
-			printf -- '-r %s ' "$case"
-		fi
-	done < <(cases "$1")
-}
-
-# The programs to run, as guest/tests.sh takes them.
-selection() {
-	local directory name arguments
-
-	for directory in selftests linux-selftests; do
-		while read -r name arguments; do
-			# shellcheck disable=SC2053 # a pattern
-			[[ $name != ${WITHOUT:-} ]] || continue
-			# shellcheck disable=SC2053 # a pattern
-			if [[ $name != $pattern ]]; then
-				[[ $pattern == *.* && $directory = selftests ]] || continue
-				arguments=$(matching "$name")
-				[ -n "$arguments" ] || continue
-			fi
-			echo "/$directory $name $arguments"
-		done <"$root/$directory/list"
-	done
-}
-
-selection >"$LOGS/all.list"
+selection "$pattern" >"$LOGS/all.list"
 [ -s "$LOGS/all.list" ] || die "T=$T: no program and no test case has such a name"
-# On two threads QEMU gets text patches wrong now and then. They are rare in these: tracing
-# and NUMA balancing, which others switch on, patch code.
-two_threads='^/selftests (kvm_(tlb|share|torture)|torture|torture_procs)_test'
 uses_kvm='^/selftests kvm'
 linux_own='^/linux-selftests kvm'
 mock_iommu='^/linux-selftests iommu'
