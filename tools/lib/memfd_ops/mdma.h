@@ -102,6 +102,9 @@ int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len);
  * How many faults the IOMMU has reported: interrupts on the dmar* lines of
  * /proc/interrupts, one per faulting transfer on VT-d. -ENODEV where there is
  * no such line: other IOMMUs, as emulated, do not count their faults.
+ *
+ * To the lab, a fault in the kernel's log is a failure, unless the caller expects it: by
+ * the next mdma_iommu_faulted(), or mdma_expect_iommu_faults().
  */
 long mdma_iommu_faults(void);
 
@@ -111,5 +114,8 @@ long mdma_iommu_faults(void);
  * are not counted.
  */
 bool mdma_iommu_faulted(long before);
+
+/* Faults since the last mdma_iommu_faults() are no failure, nor those until the next. */
+void mdma_expect_iommu_faults(void);
 
 #endif /* MEMFD_OPS_MDMA_H */

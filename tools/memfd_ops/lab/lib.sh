@@ -94,6 +94,23 @@ our_races() {
 	awk -f "$LAB/races.awk" <(our_functions) "$1"
 }
 
+# The lines of a kernel log, as grep -n prints them, with faults of an IOMMU that no test
+# has said that it expects, see tools/lib/memfd_ops/mdma.h.
+unexpected_faults() {
+	awk '
+		function flush(i) {
+			for (i = 0; i < n; i++)
+				print fault[i]
+			n = 0
+		}
+		/memfd_ops test: IOMMU faults are expected/ { n = 0; expected = 1 }
+		/memfd_ops test: IOMMU faults from here on|lab: begin / { flush(); expected = 0 }
+		/DMAR: \[.*fault addr|AMD-Vi: Event logged|fault from EP [0-9]/ && !expected {
+			fault[n++] = NR ":" $0
+		}
+		END { flush() }' "$1"
+}
+
 # The lines of a kernel log, as grep -n prints them, that no test may cause. SLUB reports
 # a corrupt object as "BUG kmalloc-64 (Not tainted): ...".
 complaints() {
@@ -108,6 +125,7 @@ complaints() {
 		-e 'Bad page|pagealloc: ' \
 		-e 'kmemleak: .*(new suspected|disabled)' \
 		"$1" | grep -v 'BUG: KCSAN: data-race'
+	unexpected_faults "$1"
 	our_races "$1"; } | grep .
 }
 

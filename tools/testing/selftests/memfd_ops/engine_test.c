@@ -339,6 +339,7 @@ TEST_F_TIMEOUT(engine, eventfd, 60)
 	EXPECT_EQ(1, count);
 	ASSERT_EQ(0, mdma_start(m, iova_of(m, 9), iova_of(m, 1), 64));
 	EXPECT_EQ(1, poll(&poll_fd, 1, MDMA_TIMEOUT * 1000));
+	mdma_expect_iommu_faults();
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_status(m));
 	EXPECT_EQ(0, eventfd_read(fd, &count));
 	EXPECT_EQ(1, count);
@@ -411,6 +412,7 @@ TEST_F_TIMEOUT(engine, two_at_once, 180)
 		ASSERT_EQ(0, mdma_start(b, iova_of(b, 3), iova_of(b, 1), 128));
 		EXPECT_EQ(VFIO_MDMA_STATUS_DONE, mdma_wait(b));
 		EXPECT_EQ(0, memcmp(at(env, 1), at(env, 3), 128));
+		mdma_expect_iommu_faults();
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(a));
 	}
 }
@@ -438,6 +440,7 @@ TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
 			ASSERT_EQ(PAGES * PAGE, mdma_unmap_all(m));
 			break;
 		}
+		mdma_expect_iommu_faults();
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(m));
 		if (round == 2)
 			ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
@@ -476,6 +479,7 @@ TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
 				    (round % 2 && all(got, sizeof(got), 0x22)))
 				TH_LOG("round %d: got 0x%02x", round, got[0]);
 		} else {
+			mdma_expect_iommu_faults();
 			EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, status);
 		}
 	}
@@ -514,6 +518,7 @@ TEST_F_TIMEOUT(engine, reused_meanwhile, 180)
 			for (j = 0; j < pages; j++)
 				reused += new == old[j];
 		}
+		mdma_expect_iommu_faults();
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, mdma_wait(m));
 		for (i = 0; i < room; i++)
 			EXPECT_TRUE(filled(at(env, next + i), 100 + i));

@@ -381,6 +381,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 	EXPECT_EQ(PAGES - 1, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(0, env_differences(env, 0, 0, bad));
 	EXPECT_EQ(0, env_differences(env, 0, bad + 1, PAGES - bad - 1));
+	mdma_expect_iommu_faults();
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, bad, 0, 64));
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 0, bad, 64));
 

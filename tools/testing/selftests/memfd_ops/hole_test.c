@@ -34,6 +34,7 @@ TEST_F(hole, is_zero_and_unreachable)
 
 	ASSERT_EQ(0, punch(env->fd, 2, 1));
 	EXPECT_EQ(0, env_reachable(env, 0, 2, 1));
+	mdma_expect_iommu_faults();
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 2, 3, 64));
 	EXPECT_TRUE(all(at(env, 2), PAGE, 0));
 }

@@ -111,6 +111,7 @@ static void is_poisoned(struct __test_metadata *_metadata, struct mm_test *mm,
 	EXPECT_EQ(EIO, errno);
 	if (mm->device) {
 		EXPECT_EQ(0, env_reachable(env, 0, page, 1));
+		mdma_expect_iommu_faults();
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, page, 0, 64));
 	}
 	if (mm->guest) {

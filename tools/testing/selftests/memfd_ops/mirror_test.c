@@ -274,6 +274,7 @@ TEST_F_TIMEOUT(mirror, protection, 120)
 	EXPECT_EQ(0, mdma_query(m, iova_of(m, 1), VFIO_MDMA_QUERY_FLAG_PRESENT, &q));
 	EXPECT_EQ(VFIO_MDMA_MAP_FLAG_WRITE, q.prot);
 
+	mdma_expect_iommu_faults();
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 2, 0, 64));
 	EXPECT_TRUE(filled(at(env, 0), 0));
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 1, 3, 64));
@@ -431,6 +432,7 @@ TEST_F_TIMEOUT(mirror, aliases, 60)
 	ASSERT_EQ(0, punch(env->fd, 5, 3));
 	EXPECT_EQ(PAGES - 3, env_reachable(env, 0, 0, PAGES));
 	EXPECT_EQ(PAGES - 3, reachable(m, alias, PAGES));
+	mdma_expect_iommu_faults();
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT,
 		  mdma_copy(m, alias + 5 * PAGE, iova_of(m, 8), 64));
 	EXPECT_EQ(PAGES * PAGE, mdma_unmap(m, alias, PAGES * PAGE));

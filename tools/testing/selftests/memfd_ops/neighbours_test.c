@@ -112,6 +112,7 @@ TEST_F_TIMEOUT(neighbours, of_a_hole_in_a_huge_folio, 120)
 		/* that page was revoked, once */
 		EXPECT_EQ(1, traced("iommu", hole, 1));
 		EXPECT_EQ(0, env_reachable(env, 0, hole, 1));
+		mdma_expect_iommu_faults();
 		EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, hole, 5, 64));
 
 		fill(at(env, hole), hole);

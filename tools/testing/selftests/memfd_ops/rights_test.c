@@ -82,6 +82,7 @@ TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 	EXPECT_EQ(0, status);
 	/* what it left mapped can be read, and not written */
 	EXPECT_EQ(4, env_reachable(env, 0, 0, PAGES));
+	mdma_expect_iommu_faults();
 	EXPECT_EQ(VFIO_MDMA_STATUS_FAULT, env_copy(env, 0, 0, 1, 64));
 	EXPECT_EQ(0, grow(env->fd, 4, LIMIT - 4));
 	/* beyond the limit it refuses nothing, and lacks the page */

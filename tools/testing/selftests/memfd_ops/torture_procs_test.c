@@ -213,6 +213,7 @@ TEST_F_TIMEOUT(torture_procs, all, TEST_LONGEST)
 	__u64 begin;
 	int i;
 
+	mdma_expect_iommu_faults();
 	ASSERT_EQ(0, make_files());
 	before = pages_of_files();
 	ASSERT_LE(0, before);

@@ -368,6 +368,7 @@ static void torture(struct __test_metadata *_metadata, struct test_env *env, boo
 				   (i % SLOTS == 1 ? PAGE : 0);
 	}
 
+	mdma_expect_iommu_faults();
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (i = 0; i < THREADS; i++) {
 		workers[i].t = t;
