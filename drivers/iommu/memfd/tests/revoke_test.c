@@ -303,6 +303,53 @@ static void sequence_guards_fill(struct kunit *test)
 	memfd_unregister_falloc_notifier(&slow.mn);
 }
 
+/* Punches a hole right after the mirror's next lookup, which has found the page */
+struct intruder {
+	struct kunit *test;
+	const struct memfd_pfn_ops *real;
+	struct memfd_pfn_ops ops;
+};
+
+static void look_up_then_punch(struct memfd_falloc_notifier *mn, pgoff_t *index,
+			       pgoff_t end, unsigned int flags,
+			       struct folio_batch *fbatch)
+{
+	struct intruder *in = container_of(mn->pfn_ops, struct intruder, ops);
+
+	mn->pfn_ops = in->real;
+	mn->pfn_ops->get_folios(mn, index, end, flags, fbatch);
+	KUNIT_EXPECT_LE(in->test, 3, folio_batch_count(fbatch));
+	KUNIT_EXPECT_EQ(in->test, 0, memfd_test_punch(mn->file, 1, 2));
+}
+
+/* A page is not mapped that has left between its lookup and the mirror's lock */
+static void i1_looks_up_again(struct kunit *test)
+{
+	struct test_env *env = test->priv;
+	struct intruder in = { .test = test };
+	struct memfd_falloc_notifier *mn;
+	struct memfd_invalidation inv;
+	struct iommu_memfd *im;
+
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 4));
+	im = soft_mirror(test, IOVA, 0, 64);
+	/* a mirror begins with its consumer */
+	mn = (struct memfd_falloc_notifier *)im;
+	KUNIT_ASSERT_STREQ(test, "iommu", mn->ops->name);
+	memfd_test_invalidate_partly(&inv, env->file, 0, 3);
+	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA));
+
+	in.real = mn->pfn_ops;
+	in.ops = *in.real;
+	in.ops.get_folios = look_up_then_punch;
+	mn->pfn_ops = &in.ops;
+	memfd_invalidate_end(&inv);
+	KUNIT_EXPECT_PTR_EQ(test, in.real, mn->pfn_ops);
+	KUNIT_EXPECT_EQ(test, 0, soft_reach(test, IOVA + PAGE_SIZE));
+	soft_expect_mirrored(test, env->file, IOVA, 0, 64);
+	iommu_memfd_unmap(im);
+}
+
 static struct kunit_case iommu_memfd_revoke_cases[] = {
 	KUNIT_CASE(i1_revoked_and_flushed_before_gone),
 	KUNIT_CASE(i2_pages_are_held),
@@ -311,6 +358,7 @@ static struct kunit_case iommu_memfd_revoke_cases[] = {
 	KUNIT_CASE(announces_before_it_unmaps),
 	KUNIT_CASE(i10_revokes_no_more),
 	KUNIT_CASE(sequence_guards_fill),
+	KUNIT_CASE(i1_looks_up_again),
 	{}
 };
 
