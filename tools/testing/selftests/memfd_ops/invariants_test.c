@@ -6,6 +6,7 @@
 #include <linux/userfaultfd.h>
 
 #include "lib/fail.h"
+#include "lib/rights.h"
 #include "lib/test_env.h"
 #include "../kselftest_harness.h"
 
@@ -358,13 +359,45 @@ TEST_F_TIMEOUT(invariants, i4_swapped_out_before, 120)
 	EXPECT_TRUE(filled(at(env, 6), 5));
 }
 
+/* A consumer vetoes, since the pages exceed its limit: neither of the two keeps any. */
+TEST_F_TIMEOUT(invariants, i5_veto, 60)
+{
+	struct test_env *env = &self->env;
+	/* beside page 3, each is charged for by both */
+	const size_t most = 7;
+	int i;
+
+	ASSERT_EQ(0, ftruncate(env->fd, 0));
+	ASSERT_EQ(0, ftruncate(env->fd, 16 * PAGE));
+	fill(at(env, 3), 3);
+	/* without a limit, and first to map what comes */
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	ASSERT_EQ(0, limit_as_user(2 * (1 + most)));
+	ASSERT_EQ(0, env_map(env, 1, 0, PAGES));
+
+	/* one page too many, some of them behind the end of the file */
+	EXPECT_EQ(-EDQUOT, grow(env->fd, 12, most + 1));
+	EXPECT_EQ(16, file_pages(env->fd));
+	EXPECT_EQ(1, allocated(env->fd));
+	EXPECT_TRUE(filled(at(env, 3), 3));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(1, env_reachable(env, i, 0, PAGES));
+		EXPECT_EQ(0, env_differences(env, i, 0, PAGES));
+	}
+
+	/* and no more than that */
+	EXPECT_EQ(0, grow(env->fd, 12, most));
+	EXPECT_EQ(12 + most, file_pages(env->fd));
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(1 + most, env_reachable(env, i, 0, PAGES));
+}
+
 /*
- * A consumer's error is what the caller gets, and then nothing has changed.
- * The mirror has but one to give, -ENOMEM for its page table: fail every
- * allocation on the way, one after the other, the mirror's among them. (KUnit
- * has consumers that veto.)
+ * A consumer's error is what the caller gets, and then nothing has changed: fail every
+ * allocation on the way, one after the other, those for the mirror's page table among
+ * them.
  */
-TEST_F_TIMEOUT(invariants, i5_veto_heard, 240)
+TEST_F_TIMEOUT(invariants, i5_no_memory, 240)
 {
 	struct mdma *m = &self->env.dev[0];
 	/* page 16 is the first of a table of its own, and of a run of its own */

@@ -3,6 +3,11 @@
  * A sealed file that a real device follows: the device writes no more than a process
  * could.
  */
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include "lib/late_page.h"
 #include "lib/rights.h"
 #include "../kselftest_harness.h"
 #include "lib/vfio_fixture.h"
@@ -223,6 +228,64 @@ TEST_F_TIMEOUT(vfio, seals_after_a_refusal, 60)
 	EXPECT_EQ(-EEXIST, map_one(env, env->fd, DMA_RW));
 	EXPECT_EQ(-EINVAL, space_map(&env->space, env->fd, 0, BASE + 1, PAGE, DMA_RW));
 	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
+}
+
+struct writer {
+	struct test_env *env;
+	struct late_page late;
+	pthread_t thread;
+};
+
+/* A write(2) that does not end has the file locked. */
+static void *write_late_page(void *arg)
+{
+	struct writer *w = arg;
+
+	return pwrite(w->env->fd, w->late.mem, PAGE, 0) == PAGE ? w : NULL;
+}
+
+/* Wait until the child sleeps in the ioctl that maps. */
+static void wait_for_map(struct test_env *env, pid_t pid)
+{
+	unsigned long call = 0, fd = 0;
+	char path[64], line[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	do {
+		sched_yield();
+	} while (read_line(path, line, sizeof(line)) ||
+		 sscanf(line, "%lu %lx", &call, &fd) != 2 || call != SYS_ioctl ||
+		 (int)fd != env->space.fd);
+}
+
+/* A process that waits for the file with its mapping can be killed (I11). */
+TEST_F_TIMEOUT(vfio, killed_in_a_busy_file, 60)
+{
+	struct test_env *env = &self->env;
+	struct writer w = { .env = env, .late = LATE_PAGE_INIT };
+	void *written;
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(0, late_page_create(&w.late));
+	ASSERT_EQ(0, pthread_create(&w.thread, NULL, write_late_page, &w));
+	ASSERT_EQ(0, late_page_wait(&w.late));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(map_pages(env, 0, PAGES) ? 1 : 0);
+	wait_for_map(env, pid);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+
+	ASSERT_EQ(0, late_page_give(&w.late));
+	ASSERT_EQ(0, pthread_join(w.thread, &written));
+	EXPECT_EQ(&w, written);
+	EXPECT_EQ(0, consumers_of(env->fd));
+	late_page_destroy(&w.late);
+	/* whoever has the devices maps as ever */
+	EXPECT_EQ(0, map_pages(env, 0, PAGES));
 }
 
 TEST_HARNESS_MAIN
