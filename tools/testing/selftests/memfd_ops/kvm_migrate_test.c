@@ -5,6 +5,7 @@
 #include "../kselftest_harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/kvm_mm_fixture.h"
+#include "lib/trace.h"
 
 #define PAGES	16
 
@@ -80,24 +81,24 @@ TEST_F_TIMEOUT(mm, migrate_pages, 120)
 }
 
 /*
- * Use the pages, from a CPU of node 0, until all are there, or, if they are @pinned, the
- * kernel has failed to move one as often as there are pages. Returns how many are there,
- * or UINT8_MAX if neither happens.
+ * Use the pages, from a CPU of node 0, until all are there, or, if they are @pinned, this
+ * process, which has no others elsewhere, has failed to move one as often as there are
+ * pages. Returns how many are there, or UINT8_MAX if neither happens.
  */
 static int use_pages(struct mm_test *mm, bool pinned)
 {
-	const long enough = counter("/proc/vmstat", "pgmigrate_fail") + PAGES;
 	const time_t end = time(NULL) + 150;
 	size_t there, i;
 
+	if (pinned && trace_balancing())
+		return UINT8_MAX;
 	do {
 		/* the kernel scans busy processes only */
 		for (i = 0; i < 10000 * mm->pages; i++)
 			(void)*(volatile unsigned char *)at(&mm->g.env,
 							    mm->first + i % mm->pages);
 		there = pages_on(mm, 0);
-		if (there == mm->pages ||
-		    (pinned && counter("/proc/vmstat", "pgmigrate_fail") >= enough))
+		if (there == mm->pages || (pinned && traced_failures() >= PAGES))
 			return there;
 	} while (time(NULL) < end);
 	return UINT8_MAX;
@@ -116,6 +117,8 @@ static int pages_after_balancing(struct mm_test *mm, bool pinned)
 		_exit(use_pages(mm, pinned));
 	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return -1;
+	if (pinned)
+		trace_stop();
 	return WEXITSTATUS(status);
 }
 
@@ -125,6 +128,8 @@ TEST_F_TIMEOUT(mm, numa_balancing, 400)
 
 	if (read_line(NUMA_BALANCING, mm->balancing, sizeof(mm->balancing)))
 		SKIP(return, "needs NUMA balancing");
+	if (mm->device && !has_trace())
+		SKIP(return, NEEDS_TRACE);
 	if (!has_second_node())
 		SKIP(return, "needs a second node");
 	fill_pages(mm, 0, PAGES, 1);

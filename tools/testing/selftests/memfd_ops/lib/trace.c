@@ -12,6 +12,7 @@
 /* A buffer of our own: other users of tracing do not see these events. */
 #define INSTANCE	"/sys/kernel/tracing/instances/memfd_ops_test"
 #define EVENT		INSTANCE "/events/memfd_ops/memfd_invalidate_begin"
+#define MIGRATION	INSTANCE "/events/migrate/mm_migrate_pages"
 #define FORMAT		" ino %*x %15s %*s pages [%lu, %lu)"
 
 bool has_trace(void)
@@ -51,6 +52,37 @@ long traced(const char *name, size_t first, size_t pages)
 		end = end < first + pages ? end : first + pages;
 		if (start < end)
 			sum += end - start;
+	}
+	fclose(file);
+	return sum;
+}
+
+int trace_balancing(void)
+{
+	char text[64];
+	int ret;
+
+	trace_stop();
+	if (mkdir(INSTANCE, 0700))
+		return -errno;
+	snprintf(text, sizeof(text), "common_pid == %d", gettid());
+	ret = write_file(MIGRATION "/filter", text);
+	return ret ? ret : write_file(MIGRATION "/enable", "1");
+}
+
+long traced_failures(void)
+{
+	FILE *file = fopen(INSTANCE "/trace", "re");
+	long sum = 0, failed;
+	char line[256], *at;
+
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		at = strstr(line, "nr_failed=");
+		if (at && sscanf(at, "nr_failed=%ld", &failed) == 1 &&
+		    strstr(at, "reason=numa_misplaced"))
+			sum += failed;
 	}
 	fclose(file);
 	return sum;
