@@ -103,8 +103,19 @@ static void lost(struct torture *t, size_t first, size_t end)
 	}
 }
 
+/* Does a hole need a huge folio to be split? */
+static bool needs_split(struct torture *t, size_t first, size_t end)
+{
+	const volatile unsigned char *mem = at(t->env, first);
+
+	if (!t->huge || end - first == t->region_pages || !in_core((const void *)mem))
+		return false;
+	(void)*mem;
+	return is_huge((const void *)mem);
+}
+
 /* In a huge folio with another reference at that moment, holes are only zeroed. */
-static void check_hole(struct torture *t, size_t first, size_t end)
+static void check_hole(struct torture *t, size_t first, size_t end, bool splits)
 {
 	size_t left = in_core_pages(at(t->env, first), end - first);
 
@@ -112,9 +123,11 @@ static void check_hole(struct torture *t, size_t first, size_t end)
 		return;
 	if (!left)
 		devices_lack(t, first, end);
-	else if (t->huge)
+	if (!left && splits)
+		t->counts[SPLIT]++;
+	else if (left && t->huge)
 		t->counts[KEPT]++;
-	else
+	else if (left)
 		WRONG(t, "[%zu, %zu) were punched, %zu are still there", first, end, left);
 }
 
@@ -122,9 +135,11 @@ void make_hole(struct actor *a, size_t first, size_t end)
 {
 	struct torture *t = a->t;
 	size_t region = region_of(t, first);
+	bool splits;
 	int ret;
 
 	begin_change(t, region);
+	splits = needs_split(t, first, end);
 	if (pick(&a->random, 2))
 		ret = punch(t->env->fd, first, end - first);
 	else
@@ -132,7 +147,7 @@ void make_hole(struct actor *a, size_t first, size_t end)
 		      -errno : 0;
 	if (ret)
 		WRONG(t, "hole: %s", strerror(-ret));
-	check_hole(t, first, end);
+	check_hole(t, first, end, splits);
 	lost(t, first, end);
 	end_change(t, region);
 	t->counts[HOLES]++;
