@@ -244,6 +244,7 @@ TEST_F_TIMEOUT(vfio, reads_only, 60)
 	EXPECT_TRUE(signalled(event));
 	EXPECT_EQ(0, grow(env->fd, 30, 3));
 	EXPECT_TRUE(signalled(event));
+	mdma_expect_iommu_faults();
 	EXPECT_FALSE(device_reads(env, iova(20), at(env, 20)));
 	EXPECT_TRUE(has(env, LIMIT));
 	EXPECT_EQ(4, missing(env));

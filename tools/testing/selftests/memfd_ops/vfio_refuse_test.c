@@ -319,6 +319,7 @@ TEST_F_TIMEOUT(iommufd, kernel_chooses_iova, 60)
 	EXPECT_TRUE(device_reads(env, first, at(env, 0)));
 	EXPECT_TRUE(device_reads(env, map.iova, at(env, 0)));
 	EXPECT_EQ(PAGE, space_unmap(&env->space, first, PAGE));
+	mdma_expect_iommu_faults();
 	EXPECT_FALSE(device_reads(env, first, at(env, 0)));
 	EXPECT_TRUE(device_reads(env, map.iova, at(env, 0)));
 
