@@ -328,7 +328,7 @@ int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len)
 	return ret ? ret : mdma_wait(m);
 }
 
-/* For whoever reads the kernel's log; without the right to write there, nothing */
+/* For readers of the kernel log; without the right to write there, nothing */
 static void log_line(const char *line)
 {
 	static int fd = -1;

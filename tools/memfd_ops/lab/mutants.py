@@ -3,7 +3,7 @@
 """mutants.py TREE: check the patches in mutants/ without building them.
 
 Each must have a complete head, name tests that there are, and apply to exactly one place
-of the patched TREE. At least three break each invariant. Prints what is wrong, and with
+of the patched TREE. At least three break each invariant. Prints the faults, and with
 -v how many break each invariant.
 """
 import collections
@@ -45,7 +45,7 @@ def hunks(diff):
 
 
 def problems(name, text, tree, tests):
-    """What is wrong with a mutant"""
+    """The faults of a mutant"""
     head, _, diff = text.partition("\n---\n")
     fields = dict(re.findall(r"^(\w+): (.*)$", head, re.M))
     invariant = fields.get("Invariant")

@@ -363,7 +363,7 @@ TEST_F_TIMEOUT(invariants, i4_swapped_out_before, 120)
 TEST_F_TIMEOUT(invariants, i5_veto, 60)
 {
 	struct test_env *env = &self->env;
-	/* beside page 3, each is charged for by both */
+	/* next to page 3, each is charged for by both */
 	const size_t most = 7;
 	int i;
 

@@ -284,7 +284,7 @@ TEST_F_TIMEOUT(vfio, killed_in_a_busy_file, 60)
 	EXPECT_EQ(&w, written);
 	EXPECT_EQ(0, consumers_of(env->fd));
 	late_page_destroy(&w.late);
-	/* whoever has the devices maps as ever */
+	/* the process that has the devices maps as ever */
 	EXPECT_EQ(0, map_pages(env, 0, PAGES));
 }
 
