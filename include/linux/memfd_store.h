@@ -690,6 +690,11 @@ static inline bool memfd_next_populated(struct address_space *mapping,
 	return false;
 }
 
+static inline int memfd_initialise(struct folio *folio)
+{
+	return 0;
+}
+
 static inline int memfd_fallocate_begin(struct address_space *mapping,
 					pgoff_t start, pgoff_t end)
 {
