@@ -27,7 +27,6 @@
 #include <linux/debugfs.h>
 #include <linux/file.h>
 #include <linux/init.h>
-#include <linux/ktime.h>
 #include <linux/memfd_ops.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>

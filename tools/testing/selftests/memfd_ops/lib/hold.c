@@ -29,18 +29,21 @@ static int open_hold(const char *line, int len)
 	return error;
 }
 
-int hold_fault(void)
+static int hold_this_thread(const char *where)
 {
 	char line[64];
 
-	return open_hold(line, snprintf(line, sizeof(line), "fault %d", gettid()));
+	return open_hold(line, snprintf(line, sizeof(line), "%s %d", where, gettid()));
+}
+
+int hold_fault(void)
+{
+	return hold_this_thread("fault");
 }
 
 int hold_split(void)
 {
-	char line[64];
-
-	return open_hold(line, snprintf(line, sizeof(line), "split %d", gettid()));
+	return hold_this_thread("split");
 }
 
 int hold_invalidation(int fd, size_t first, size_t pages)
