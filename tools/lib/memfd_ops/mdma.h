@@ -103,7 +103,7 @@ int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len);
  * /proc/interrupts, one per faulting transfer on VT-d. -ENODEV where there is
  * no such line: other IOMMUs, as emulated, do not count their faults.
  *
- * To the lab, a fault in the kernel's log is a failure, unless the caller expects it: by
+ * The lab counts the faults in the kernel's log, unless the caller expects them: by
  * the next mdma_iommu_faulted(), or mdma_expect_iommu_faults().
  */
 long mdma_iommu_faults(void);
@@ -115,7 +115,7 @@ long mdma_iommu_faults(void);
  */
 bool mdma_iommu_faulted(long before);
 
-/* Faults since the last mdma_iommu_faults() are no failure, nor those until the next. */
+/* Faults since the last mdma_iommu_faults() are expected, and those until the next. */
 void mdma_expect_iommu_faults(void);
 
 #endif /* MEMFD_OPS_MDMA_H */
