@@ -4,6 +4,7 @@
  */
 #include <kunit/test.h>
 #include <linux/cpumask.h>
+#include <linux/hw_breakpoint.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -263,6 +264,44 @@ static void i8_the_last_page_goes_once(struct kunit *test)
 	free_account(test, env);
 }
 
+static void lock_between(struct perf_event *event, struct perf_sample_data *data,
+			 struct pt_regs *regs)
+{
+	struct mm_struct *mm = event->overflow_handler_context;
+
+	mm->locked_vm = LIMIT;
+}
+
+/*
+ * A charge finds room, and counts its page; a breakpoint stops it there, and another thread's
+ * mlock() takes the room: the charge must look again.
+ */
+static void i8_room_is_lost(struct kunit *test)
+{
+#ifdef CONFIG_HAVE_HW_BREAKPOINT
+	struct account_env *env = make_account(test);
+	struct perf_event * __percpu *event;
+	struct perf_event_attr attr;
+
+	hw_breakpoint_init(&attr);
+	attr.bp_addr = (unsigned long)&env->mm->followed_vm;
+	attr.bp_len = HW_BREAKPOINT_LEN_8;
+	attr.bp_type = HW_BREAKPOINT_W;
+	event = register_wide_hw_breakpoint(&attr, lock_between, env->mm);
+	KUNIT_ASSERT_FALSE(test, IS_ERR((void __force *)event));
+	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
+	unregister_wide_hw_breakpoint(event);
+
+	KUNIT_EXPECT_EQ_MSG(test, (unsigned long)LIMIT, env->mm->locked_vm,
+			    "QEMU does not see an xadd with mttcg");
+	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&env->mm->followed_vm));
+	env->mm->locked_vm = 0;
+	free_account(test, env);
+#else
+	kunit_skip(test, "no breakpoints");
+#endif
+}
+
 static struct kunit_case iommu_memfd_account_cases[] = {
 	KUNIT_CASE(i8_one_limit_of_a_process),
 	KUNIT_CASE(i8_limit_of_now),
@@ -271,6 +310,7 @@ static struct kunit_case iommu_memfd_account_cases[] = {
 	KUNIT_CASE(i8_kernel_thread),
 	KUNIT_CASE(i8_moves),
 	KUNIT_CASE(i8_the_last_page_goes_once),
+	KUNIT_CASE(i8_room_is_lost),
 	{}
 };
 
