@@ -10,7 +10,7 @@
 #include "nvme.h"
 
 /* No command takes that long, even if the emulator is slow: seconds. */
-#define PATIENCE	30
+#define PATIENCE	300
 
 #define REG_CAP		0x00
 #define REG_INTMS	0x0c

@@ -8,10 +8,10 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/sigbus.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	4096
 #define LIMIT	16UL
@@ -129,7 +129,7 @@ static int setup_for_seals(struct test_env *env, int pipes[2])
 #define SEAL_BOUND_MS	1000
 
 /* Somebody tries to seal the file all the time: a fault ends, or its process does. */
-TEST_F_TIMEOUT(bounds, fault_while_others_seal, 60)
+TEST_F(bounds, fault_while_others_seal)
 {
 	struct test_env *env = &self->env;
 	struct repeat sealer = { .env = env, .once = seal };
@@ -180,7 +180,7 @@ static bool in_time(struct test_env *env, int (*call)(struct test_env *env))
 }
 
 /* The same for a device that leaves, with a fault under way, and comes back. */
-TEST_F_TIMEOUT(bounds, unmap_while_others_seal, 60)
+TEST_F(bounds, unmap_while_others_seal)
 {
 	const struct timespec meanwhile = { .tv_nsec = 300 * 1000 * 1000 };
 	struct test_env *env = &self->env;
@@ -218,7 +218,7 @@ static void punch_last(struct test_env *env)
 }
 
 /* A page that cannot be migrated, and holes elsewhere: mapping gives up on that page. */
-TEST_F_TIMEOUT(bounds, map_while_others_punch, 60)
+TEST_F(bounds, map_while_others_punch)
 {
 	struct test_env *env = &self->env;
 	struct repeat puncher = { .env = env, .once = punch_last };
@@ -339,7 +339,7 @@ static void leaves_movable_zone(struct __test_metadata *_metadata, struct test_e
 	close(pipes[1]);
 }
 
-TEST_F_TIMEOUT(bounds, movable_pages_punched_in_part, 120)
+TEST_F(bounds, movable_pages_punched_in_part)
 {
 	struct test_env *env = &self->env;
 	__u64 frames[2];
@@ -353,7 +353,7 @@ TEST_F_TIMEOUT(bounds, movable_pages_punched_in_part, 120)
 }
 
 /* Pages that were only allocated: it is the touch that initialises them. */
-TEST_F_TIMEOUT(bounds, movable_pages_touched, 120)
+TEST_F(bounds, movable_pages_touched)
 {
 	struct test_env *env = &self->env;
 	__u64 frames[2];
@@ -367,7 +367,7 @@ TEST_F_TIMEOUT(bounds, movable_pages_touched, 120)
 }
 
 /* Nor is a page pinned that the limit has no room for. */
-TEST_F_TIMEOUT(bounds, limit_while_others_punch, 120)
+TEST_F(bounds, limit_while_others_punch)
 {
 	struct test_env *env = &self->env;
 	struct ahead ahead = { .env = env, .meet = punch_byte };
@@ -390,7 +390,7 @@ TEST_F_TIMEOUT(bounds, limit_while_others_punch, 120)
  */
 
 /* The file is as it was, however often fallocate() tries. */
-TEST_F_TIMEOUT(bounds, refused_fallocate_leaves_nothing, 60)
+TEST_F(bounds, refused_fallocate_leaves_nothing)
 {
 	struct test_env *env = &self->env;
 	int i;
@@ -408,7 +408,7 @@ TEST_F_TIMEOUT(bounds, refused_fallocate_leaves_nothing, 60)
 }
 
 /* The same for more pages than there is room for: none is there, rather than some. */
-TEST_F_TIMEOUT(bounds, refused_in_part_leaves_nothing, 60)
+TEST_F(bounds, refused_in_part_leaves_nothing)
 {
 	struct test_env *env = &self->env;
 
@@ -421,7 +421,7 @@ TEST_F_TIMEOUT(bounds, refused_in_part_leaves_nothing, 60)
 }
 
 /* One page is enough to store one byte, and to pin. */
-TEST_F_TIMEOUT(bounds, one_page_where_a_huge_one_is_too_much, 60)
+TEST_F(bounds, one_page_where_a_huge_one_is_too_much)
 {
 	struct test_env *env = &self->env;
 
@@ -513,12 +513,12 @@ static void lets_others_run(struct __test_metadata *_metadata, struct test_env *
 	EXPECT_GT(1.0, watcher.longest);
 }
 
-TEST_F_TIMEOUT(bounds, unmap_in_pieces, 300)
+TEST_F(bounds, unmap_in_pieces)
 {
 	lets_others_run(_metadata, &self->env, unmap_fragments);
 }
 
-TEST_F_TIMEOUT(bounds, truncate_in_pieces, 300)
+TEST_F(bounds, truncate_in_pieces)
 {
 	lets_others_run(_metadata, &self->env, truncate_fragments);
 }

@@ -7,8 +7,8 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include "lib/harness.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	64
 
@@ -66,7 +66,7 @@ static int set(struct mdma *m, int reg, __u64 value)
 	return mdma_reg_write(m, reg, &value, reg == VFIO_MDMA_REG_CTRL ? 4 : 8);
 }
 
-TEST_F_TIMEOUT(engine, vfio_info, 60)
+TEST_F(engine, vfio_info)
 {
 	struct vfio_device_info info = { .argsz = sizeof(info) };
 	struct vfio_region_info region = { .argsz = sizeof(region) };
@@ -100,7 +100,7 @@ TEST_F_TIMEOUT(engine, vfio_info, 60)
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0));
 }
 
-TEST_F_TIMEOUT(engine, registers, 60)
+TEST_F(engine, registers)
 {
 	const int regs[] = { VFIO_MDMA_REG_SRC, VFIO_MDMA_REG_DST, VFIO_MDMA_REG_LEN };
 	struct mdma *m = &self->env.dev[0];
@@ -143,7 +143,7 @@ TEST_F_TIMEOUT(engine, registers, 60)
 	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, get(m, VFIO_MDMA_REG_STATUS));
 }
 
-TEST_F_TIMEOUT(engine, start_refused, 60)
+TEST_F(engine, start_refused)
 {
 	struct mdma *m = &self->env.dev[0];
 	const __u64 start = m->info.iova_start, last = m->info.iova_last;
@@ -206,7 +206,7 @@ static bool iommu_is_virtio(void)
 }
 
 /* All lengths that are special, to the engine or the bus, and ranges across pages. */
-TEST_F_TIMEOUT(engine, lengths, 300)
+TEST_F(engine, lengths)
 {
 	struct mdma *m = &self->env.dev[0];
 	const struct {
@@ -255,7 +255,7 @@ TEST_F_TIMEOUT(engine, lengths, 300)
 	free(want);
 }
 
-TEST_F_TIMEOUT(engine, busy, 60)
+TEST_F(engine, busy)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -305,7 +305,7 @@ static int set_irqs(struct mdma *m, __u32 flags, __u32 index, __u32 start, __u32
 	return ioctl(m->fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
-TEST_F_TIMEOUT(engine, eventfd, 60)
+TEST_F(engine, eventfd)
 {
 	const __u32 none = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
 	struct mdma *m = &self->env.dev[0];
@@ -364,7 +364,7 @@ static void copy_faults(struct __test_metadata *_metadata, struct mdma *m, __u64
 	EXPECT_TRUE(mdma_iommu_faulted(faults));
 }
 
-TEST_F_TIMEOUT(engine, fault, 180)
+TEST_F(engine, fault)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -390,7 +390,7 @@ TEST_F_TIMEOUT(engine, fault, 180)
 }
 
 /* Two instances at once: each gets its turn, faults or not. */
-TEST_F_TIMEOUT(engine, two_at_once, 180)
+TEST_F(engine, two_at_once)
 {
 	struct mdma *a = &self->env.dev[0], *b = &self->env.dev[1];
 	struct test_env *env = &self->env;
@@ -418,7 +418,7 @@ TEST_F_TIMEOUT(engine, two_at_once, 180)
 }
 
 /* The page is taken away while the engine is at it. */
-TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
+TEST_F(engine, punched_meanwhile)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -453,7 +453,7 @@ TEST_F_TIMEOUT(engine, punched_meanwhile, 180)
  * The page is taken away, and another put in its place, at some time in the one
  * transfer that reads it. If the copy is said to be done, it is one of the two.
  */
-TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
+TEST_F(engine, replaced_meanwhile)
 {
 	struct timespec delay = { };
 	struct test_env *env = &self->env;
@@ -490,7 +490,7 @@ TEST_F_TIMEOUT(engine, replaced_meanwhile, 120)
  * at once, at other IOVAs. Nothing of it lands there. (Nor in free memory: that is
  * poisoned, and the kernel would complain.)
  */
-TEST_F_TIMEOUT(engine, reused_meanwhile, 180)
+TEST_F(engine, reused_meanwhile)
 {
 	const size_t pages = 8, to = 20, next = 40, room = 20;
 	struct mdma *m = &self->env.dev[0];
@@ -528,7 +528,7 @@ TEST_F_TIMEOUT(engine, reused_meanwhile, 180)
 	EXPECT_LT(0, reused);
 }
 
-TEST_F_TIMEOUT(engine, reset, 120)
+TEST_F(engine, reset)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -546,7 +546,7 @@ TEST_F_TIMEOUT(engine, reset, 120)
 }
 
 /* Closed in the middle of a copy; the next open finds it as new. */
-TEST_F_TIMEOUT(engine, close_meanwhile, 120)
+TEST_F(engine, close_meanwhile)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;

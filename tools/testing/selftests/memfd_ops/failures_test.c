@@ -9,8 +9,8 @@
 #include <sys/eventfd.h>
 
 #include "lib/fail.h"
+#include "lib/harness.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	64	/* of the first device's window; the other has 8 to 39 */
 
@@ -503,7 +503,7 @@ static int sweep(struct __test_metadata *_metadata, struct fail_env *f,
 		__failed;						\
 	})
 
-TEST_F_TIMEOUT(failures, what_adds_pages, 240)
+TEST_F(failures, what_adds_pages)
 {
 	EXPECT_LT(0, SWEEP(mapped, by_fallocate, 2, 30));
 	EXPECT_LT(0, SWEEP(mapped, by_fallocate_behind, 2, 4));
@@ -513,7 +513,7 @@ TEST_F_TIMEOUT(failures, what_adds_pages, 240)
 	EXPECT_LT(0, SWEEP(mapped, by_uffd, 2, 5));
 }
 
-TEST_F_TIMEOUT(failures, what_takes_pages_away, 240)
+TEST_F(failures, what_takes_pages_away)
 {
 	EXPECT_EQ(0, SWEEP(mapped, by_punch, 2, 2));
 	EXPECT_EQ(0, SWEEP(mapped, by_madv_remove, 2, 2));
@@ -522,7 +522,7 @@ TEST_F_TIMEOUT(failures, what_takes_pages_away, 240)
 	EXPECT_EQ(0, SWEEP(mapped, by_unmap_all, 0, 0));
 }
 
-TEST_F_TIMEOUT(failures, what_maps, 240)
+TEST_F(failures, what_maps)
 {
 	EXPECT_LT(0, SWEEP(begin, follow, 2, 4));
 	ASSERT_EQ(0, env_swap(&self->f.env));
@@ -533,7 +533,7 @@ TEST_F_TIMEOUT(failures, what_maps, 240)
  * When a device first maps them, pages leave memory that must stay movable. If there
  * is no page to move to, the kernel tries that again.
  */
-TEST_F_TIMEOUT(failures, what_moves, 240)
+TEST_F(failures, what_moves)
 {
 	__u64 frames[2];
 
@@ -547,7 +547,7 @@ TEST_F_TIMEOUT(failures, what_moves, 240)
  * Instances that come and go, while others follow. Nothing fails where VFIO makes
  * a group: it WARNs about its own, half made one.
  */
-TEST_F_TIMEOUT(failures, what_makes_an_instance, 600)
+TEST_F(failures, what_makes_an_instance)
 {
 	ASSERT_EQ(0, fail_nothing_in("vfio_device_set_group"));
 	EXPECT_LT(0, SWEEP_AND(without_other, by_create, 2, 4, is_created));
@@ -555,13 +555,13 @@ TEST_F_TIMEOUT(failures, what_makes_an_instance, 600)
 	EXPECT_LT(0, SWEEP_AND(with_other, by_remove, 2, 4, is_removed));
 }
 
-TEST_F_TIMEOUT(failures, what_opens_an_instance, 600)
+TEST_F(failures, what_opens_an_instance)
 {
 	EXPECT_LT(0, SWEEP_AND(with_other, by_open_group, 2, 4, is_open));
 	EXPECT_LT(0, SWEEP_AND(with_other, by_open_cdev, 2, 4, is_open));
 }
 
-TEST_F_TIMEOUT(failures, what_a_device_is_asked, 240)
+TEST_F(failures, what_a_device_is_asked)
 {
 	EXPECT_EQ(0, SWEEP(mapped, by_copy, 2, 4));
 	EXPECT_EQ(0, SWEEP(mapped, by_irq, 2, 4));
@@ -573,7 +573,7 @@ TEST_F_TIMEOUT(failures, what_a_device_is_asked, 240)
 }
 
 /* What only reads lets go of its pages for the seal, and must have them again. */
-TEST_F_TIMEOUT(failures, seal, 120)
+TEST_F(failures, seal)
 {
 	struct fail_env *f = &self->f;
 	struct mdma *m = &f->env.dev[0];
@@ -644,7 +644,7 @@ static int behind_in_swap(struct fail_env *f)
 	return ret;
 }
 
-TEST_F_TIMEOUT(failures, what_swaps_in, 240)
+TEST_F(failures, what_swaps_in)
 {
 	int (*const acts[])(struct fail_env *f) = { by_swap_in, by_swap_in_fault };
 	struct fail_env *f = &self->f;
@@ -686,7 +686,7 @@ TEST_F_TIMEOUT(failures, what_swaps_in, 240)
 }
 
 /* Without memory the folio cannot be split: it stays, zeroed, until the next attempt. */
-TEST_F_TIMEOUT(failures, hole_in_a_huge_page, 240)
+TEST_F(failures, hole_in_a_huge_page)
 {
 	struct fail_env *f = &self->f;
 	struct test_env *env = &f->env;

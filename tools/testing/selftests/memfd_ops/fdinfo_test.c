@@ -10,7 +10,7 @@
 
 #include <memfd_ops/fdinfo.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/vfio_fixture.h"
 
@@ -125,7 +125,7 @@ static bool shows(struct test_env *env, unsigned long mapped, unsigned long miss
 }
 
 /* The range, the file and the device are those of the mapping. */
-TEST_F_TIMEOUT(vfio, names, 60)
+TEST_F(vfio, names)
 {
 	struct test_env *env = &self->env;
 	struct fdinfo_range range;
@@ -169,7 +169,7 @@ TEST_F_TIMEOUT(vfio, names, 60)
 }
 
 /* The numbers follow the file. */
-TEST_F_TIMEOUT(vfio, pages, 60)
+TEST_F(vfio, pages)
 {
 	struct test_env *env = &self->env;
 
@@ -194,7 +194,7 @@ TEST_F_TIMEOUT(vfio, pages, 60)
 }
 
 /* Pages that the mapping lacks are counted as long as it lacks them. */
-TEST_F_TIMEOUT(vfio, missing, 60)
+TEST_F(vfio, missing)
 {
 	struct test_env *env = &self->env;
 
@@ -219,7 +219,7 @@ static void ignore(const char *line, void *data)
 }
 
 /* Another user's process cannot see it. */
-TEST_F_TIMEOUT(vfio, others, 60)
+TEST_F(vfio, others)
 {
 	struct test_env *env = &self->env;
 	pid_t parent = getpid();
@@ -268,7 +268,7 @@ static void look_at_mapped(const char *line, void *data)
 }
 
 /* A long list is whole: each run is there once, in order, over many reads. */
-TEST_F_TIMEOUT(vfio, debugfs, 60)
+TEST_F(vfio, debugfs)
 {
 	struct test_env *env = &self->env;
 	struct mapped m = {};
@@ -287,7 +287,7 @@ TEST_F_TIMEOUT(vfio, debugfs, 60)
 }
 
 /* Huge folios, and one that has been split, have the pages that their parts have. */
-TEST_F_TIMEOUT(vfio, huge, 60)
+TEST_F(vfio, huge)
 {
 	struct test_env *env = &self->env;
 	struct mapped m = {}, punched = {};
@@ -355,7 +355,7 @@ static int change(struct test_env *env, unsigned int round)
  * A reader next to changes: each line is whole, and no change fails because of it. The
  * changes go on until the reader has read 200 times.
  */
-TEST_F_TIMEOUT(vfio, reader, 180)
+TEST_F(vfio, reader)
 {
 	struct test_env *env = &self->env;
 	pid_t parent = getpid(), child;

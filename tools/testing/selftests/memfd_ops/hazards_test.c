@@ -7,10 +7,10 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "lib/harness.h"
 #include "lib/iova_table.h"
 #include "lib/sigbus.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	HUGE_PAGES
 
@@ -33,7 +33,7 @@ FIXTURE_TEARDOWN(hazards)
 	env_teardown(&self->env);
 }
 
-TEST_F_TIMEOUT(hazards, swap_out, 120)
+TEST_F(hazards, swap_out)
 {
 	struct test_env *env = &self->env;
 	size_t i;
@@ -58,7 +58,7 @@ TEST_F_TIMEOUT(hazards, swap_out, 120)
  * that page. The call must not wait for itself, and the device has the page on return (I4).
  * Mapping skips pages in swap past the end of the file; here the file then grows.
  */
-TEST_F_TIMEOUT(hazards, hole_in_a_swapped_page, 60)
+TEST_F(hazards, hole_in_a_swapped_page)
 {
 	struct test_env *env = &self->env;
 	int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -85,7 +85,7 @@ TEST_F_TIMEOUT(hazards, hole_in_a_swapped_page, 60)
  * No CPU fault marks a page dirty that only a device writes. Reclaim drops clean pages,
  * such as one that was only read so far: it must not drop this one.
  */
-TEST_F_TIMEOUT(hazards, dirtied_by_the_device, 120)
+TEST_F(hazards, dirtied_by_the_device)
 {
 	struct test_env *env = &self->env;
 
@@ -121,7 +121,7 @@ static int collapse(struct test_env *env)
 	return madvise(env->mem, HUGE, MADV_COLLAPSE) ? -errno : 0;
 }
 
-TEST_F_TIMEOUT(hazards, collapse, 180)
+TEST_F(hazards, collapse)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -171,7 +171,7 @@ static size_t moved(struct test_env *env, const __u64 *pfn, size_t pages)
 }
 
 /* Compaction moves pages, but not those that a device has mapped. */
-TEST_F_TIMEOUT(hazards, compaction, 240)
+TEST_F(hazards, compaction)
 {
 	struct test_env *env = &self->env;
 	const size_t size = 64 << 20;
@@ -213,7 +213,7 @@ TEST_F_TIMEOUT(hazards, compaction, 240)
 }
 
 /* Soft-offline a page: its content moves, if no device pins it. */
-TEST_F_TIMEOUT(hazards, soft_offline, 60)
+TEST_F(hazards, soft_offline)
 {
 	struct test_env *env = &self->env;
 	__u64 pfn[4];
@@ -246,7 +246,7 @@ TEST_F_TIMEOUT(hazards, soft_offline, 60)
 }
 
 /* A hole inside a huge folio: its other pages stay, and stay mapped. */
-TEST_F_TIMEOUT(hazards, partial_punch_of_huge_folio, 120)
+TEST_F(hazards, partial_punch_of_huge_folio)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -304,7 +304,7 @@ TEST_F_TIMEOUT(hazards, partial_punch_of_huge_folio, 120)
 }
 
 /* A window that ends inside a huge folio must not keep it from being split. */
-TEST_F_TIMEOUT(hazards, punch_beside_a_window, 120)
+TEST_F(hazards, punch_beside_a_window)
 {
 	struct test_env *env = &self->env;
 	size_t j;
@@ -329,7 +329,7 @@ TEST_F_TIMEOUT(hazards, punch_beside_a_window, 120)
  * The tail of a huge folio that lies past the end of the file: the shrinker
  * splits such folios and frees it.
  */
-TEST_F_TIMEOUT(hazards, shrinker_of_huge_tails, 120)
+TEST_F(hazards, shrinker_of_huge_tails)
 {
 	struct test_env *env = &self->env;
 	size_t had;
@@ -414,12 +414,12 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
 }
 
-TEST_F_TIMEOUT(hazards, memory_failure, 120)
+TEST_F(hazards, memory_failure)
 {
 	memory_failure(_metadata, &self->env, false);
 }
 
-TEST_F_TIMEOUT(hazards, memory_failure_in_huge_folio, 120)
+TEST_F(hazards, memory_failure_in_huge_folio)
 {
 	if (env_thp(&self->env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
@@ -427,7 +427,7 @@ TEST_F_TIMEOUT(hazards, memory_failure_in_huge_folio, 120)
 }
 
 /* Memory that must stay movable is no place for what a device holds. */
-TEST_F_TIMEOUT(hazards, movable_memory, 120)
+TEST_F(hazards, movable_memory)
 {
 	struct test_env *env = &self->env;
 	__u64 frames[2];
@@ -461,7 +461,7 @@ TEST_F_TIMEOUT(hazards, movable_memory, 120)
 }
 
 /* A sealed file does not change: not while a device can write to it. */
-TEST_F_TIMEOUT(hazards, seals, 120)
+TEST_F(hazards, seals)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -485,7 +485,7 @@ TEST_F_TIMEOUT(hazards, seals, 120)
 }
 
 /* A window of holes is writable as well: what comes there could be written. */
-TEST_F_TIMEOUT(hazards, seals_and_holes, 60)
+TEST_F(hazards, seals_and_holes)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -503,7 +503,7 @@ TEST_F_TIMEOUT(hazards, seals_and_holes, 60)
 }
 
 /* A device that only reads goes on in a file that is sealed against writing. */
-TEST_F_TIMEOUT(hazards, seals_while_reading, 60)
+TEST_F(hazards, seals_while_reading)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -548,7 +548,7 @@ static int resize(struct test_env *env, size_t pages)
  * shmem checks the seals against growing and shrinking before it calls any consumer:
  * a refused call leaves no trace in the counts of its calls.
  */
-TEST_F_TIMEOUT(hazards, size_seals, 60)
+TEST_F(hazards, size_seals)
 {
 	char before[512], after[512];
 	unsigned char data[2 * PAGE];
@@ -613,7 +613,7 @@ TEST_F_TIMEOUT(hazards, size_seals, 60)
 }
 
 /* A child has the device, and is killed at the worst moment. */
-TEST_F_TIMEOUT(hazards, killed_during_dma, 180)
+TEST_F(hazards, killed_during_dma)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;

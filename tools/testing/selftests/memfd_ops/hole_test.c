@@ -2,8 +2,8 @@
 /*
  * A hole: the file's page reads as zeros, and the device does not reach it (I1).
  */
+#include "lib/harness.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 FIXTURE(hole)
 {

@@ -6,9 +6,9 @@
 #include <linux/userfaultfd.h>
 
 #include "lib/fail.h"
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	64	/* that the device has a window of */
 
@@ -85,7 +85,7 @@ static void revoked_by(struct __test_metadata *_metadata, struct test_env *env,
 	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
 
-TEST_F_TIMEOUT(invariants, i1_revoked_before_gone, 120)
+TEST_F(invariants, i1_revoked_before_gone)
 {
 	ASSERT_EQ(0, env_map(&self->env, 0, 0, PAGES));
 	revoked_by(_metadata, &self->env, by_punch_hole);
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(invariants, i1_revoked_before_gone, 120)
 }
 
 /* Part of a page is no page: a hole that covers none removes none. */
-TEST_F_TIMEOUT(invariants, i1_partial_pages_stay, 60)
+TEST_F(invariants, i1_partial_pages_stay)
 {
 	struct test_env *env = &self->env;
 
@@ -111,7 +111,7 @@ TEST_F_TIMEOUT(invariants, i1_partial_pages_stay, 60)
 }
 
 /* All that the kernel may do to a page: none of it moves one that is mapped. */
-TEST_F_TIMEOUT(invariants, i2_never_freed_while_reachable, 180)
+TEST_F(invariants, i2_never_freed_while_reachable)
 {
 	struct test_env *env = &self->env;
 	size_t i, step;
@@ -157,7 +157,7 @@ TEST_F_TIMEOUT(invariants, i2_never_freed_while_reachable, 180)
 }
 
 /* The last file descriptor and mapping go; the device holds on to the file. */
-TEST_F_TIMEOUT(invariants, i2_file_outlives_its_descriptor, 120)
+TEST_F(invariants, i2_file_outlives_its_descriptor)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -198,7 +198,7 @@ static void cleared(struct __test_metadata *_metadata, struct test_env *env,
 	EXPECT_TRUE(all(at(env, first), pages * PAGE, 0));
 }
 
-TEST_F_TIMEOUT(invariants, i3_never_uncleared, 180)
+TEST_F(invariants, i3_never_uncleared)
 {
 	struct test_env *env = &self->env;
 
@@ -220,7 +220,7 @@ TEST_F_TIMEOUT(invariants, i3_never_uncleared, 180)
 	cleared(_metadata, env, 60, 1);
 }
 
-TEST_F_TIMEOUT(invariants, i3_never_uncleared_huge, 180)
+TEST_F(invariants, i3_never_uncleared_huge)
 {
 	struct test_env *env = &self->env;
 	int i;
@@ -246,7 +246,7 @@ TEST_F_TIMEOUT(invariants, i3_never_uncleared_huge, 180)
 }
 
 /* Every way that brings pages; each must have mapped them when it returns. */
-TEST_F_TIMEOUT(invariants, i4_mirror_complete, 180)
+TEST_F(invariants, i4_mirror_complete)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
@@ -339,7 +339,7 @@ TEST_F_TIMEOUT(invariants, i4_mirror_complete, 180)
 }
 
 /* Pages that are in swap when the window is mapped come back for it. */
-TEST_F_TIMEOUT(invariants, i4_swapped_out_before, 120)
+TEST_F(invariants, i4_swapped_out_before)
 {
 	struct test_env *env = &self->env;
 	size_t i;
@@ -360,7 +360,7 @@ TEST_F_TIMEOUT(invariants, i4_swapped_out_before, 120)
 }
 
 /* A consumer vetoes, since the pages exceed its limit: neither of the two keeps any. */
-TEST_F_TIMEOUT(invariants, i5_veto, 60)
+TEST_F(invariants, i5_veto)
 {
 	struct test_env *env = &self->env;
 	/* next to page 3, each is charged for by both */
@@ -397,7 +397,7 @@ TEST_F_TIMEOUT(invariants, i5_veto, 60)
  * allocation on the way, one after the other, those for the mirror's page table among
  * them.
  */
-TEST_F_TIMEOUT(invariants, i5_no_memory, 240)
+TEST_F(invariants, i5_no_memory)
 {
 	struct mdma *m = &self->env.dev[0];
 	/* page 16 is the first of a table of its own, and of a run of its own */
@@ -474,7 +474,7 @@ TEST_F_TIMEOUT(invariants, i5_no_memory, 240)
 	fail_anything("1");
 }
 
-TEST_F_TIMEOUT(invariants, i6_independent_consumers, 180)
+TEST_F(invariants, i6_independent_consumers)
 {
 	struct mdma *a = &self->env.dev[0], *b = &self->env.dev[1];
 	struct test_env *env = &self->env;
@@ -529,7 +529,7 @@ TEST_F_TIMEOUT(invariants, i6_independent_consumers, 180)
 }
 
 /* After the last device has gone, the file is as any other. */
-TEST_F_TIMEOUT(invariants, i7_clean_leaving, 180)
+TEST_F(invariants, i7_clean_leaving)
 {
 	struct test_env *env = &self->env;
 	int i, way;
@@ -573,7 +573,7 @@ TEST_F_TIMEOUT(invariants, i7_clean_leaving, 180)
 }
 
 /* The memory itself comes back, however the device goes. */
-TEST_F_TIMEOUT(invariants, i7_memory_is_freed, 180)
+TEST_F(invariants, i7_memory_is_freed)
 {
 	const long size = 16 << 20;
 	struct mdma *m = &self->env.dev[0];
@@ -615,7 +615,7 @@ TEST_F_TIMEOUT(invariants, i7_memory_is_freed, 180)
 }
 
 /* A long walk makes a pause, behind a huge folio here, and goes on with the next page. */
-TEST_F_TIMEOUT(invariants, i7_pause_in_unmap, 180)
+TEST_F(invariants, i7_pause_in_unmap)
 {
 	/* with a hole in front: the huge folio is the 4096th */
 	const size_t small = 8 * HUGE_PAGES, pages = small + HUGE_PAGES + 63;
@@ -650,7 +650,7 @@ TEST_F_TIMEOUT(invariants, i7_pause_in_unmap, 180)
 }
 
 /* Without a consumer, before and after, the file does what it always did. */
-TEST_F_TIMEOUT(invariants, i9_free_when_unused, 120)
+TEST_F(invariants, i9_free_when_unused)
 {
 	struct test_env *env = &self->env;
 	int round;

@@ -3,12 +3,12 @@
  * Private and shared memory: which side the guest sees, and which allocations
  * KVM_MEM_MEMFD_PRIVATE_ONLY refuses.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #define PAGES	16
 
-TEST_F_TIMEOUT(kvm, guest_and_file_share_pages, 60)
+TEST_F(kvm, guest_and_file_share_pages)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -44,7 +44,7 @@ TEST_F_TIMEOUT(kvm, guest_and_file_share_pages, 60)
 }
 
 /* Change sides 100 times; the guest writes to each of them. */
-TEST_F_TIMEOUT(kvm, both_sides_keep_their_data, 60)
+TEST_F(kvm, both_sides_keep_their_data)
 {
 	struct guest *g = &self->g;
 	__u32 round;
@@ -66,7 +66,7 @@ TEST_F_TIMEOUT(kvm, both_sides_keep_their_data, 60)
 }
 
 /* The shared memory is in the same file: both sides have the same pages. */
-TEST_F_TIMEOUT(kvm, private_and_shared_in_one_file, 60)
+TEST_F(kvm, private_and_shared_in_one_file)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -108,7 +108,7 @@ TEST_F_TIMEOUT(kvm, private_and_shared_in_one_file, 60)
 }
 
 /* Instead of filling the hole, make the page shared. */
-TEST_F_TIMEOUT(kvm, hole_is_turned_shared, 60)
+TEST_F(kvm, hole_is_turned_shared)
 {
 	struct guest *g = &self->g;
 	struct vmm_vcpu *vcpu = vcpu_of(g);
@@ -146,7 +146,7 @@ static bool vetoed(struct guest *g, size_t first, size_t pages)
 	return true;
 }
 
-TEST_F_TIMEOUT(kvm, veto_over_shared_pages, 60)
+TEST_F(kvm, veto_over_shared_pages)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -191,7 +191,7 @@ TEST_F_TIMEOUT(kvm, veto_over_shared_pages, 60)
 }
 
 /* One shared page among many is enough, wherever it is. */
-TEST_F_TIMEOUT(kvm, veto_in_a_large_window, 120)
+TEST_F(kvm, veto_in_a_large_window)
 {
 	const size_t first = 100, pages = 3 * HUGE_PAGES;
 	const size_t where[] = {
@@ -219,7 +219,7 @@ TEST_F_TIMEOUT(kvm, veto_in_a_large_window, 120)
 }
 
 /* Each memslot can refuse, whatever others of the same pages allow. */
-TEST_F_TIMEOUT(kvm, veto_beside_another_slot, 60)
+TEST_F(kvm, veto_beside_another_slot)
 {
 	struct guest *g = &self->g;
 	__u32 veto, other;

@@ -3,7 +3,7 @@
  * Which cgroup is charged for the pages and page tables of a file, and the OOM
  * killer, when there are no more.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_mm_fixture.h"
 
 #define PAGES	16
@@ -43,7 +43,7 @@ static void run_out_of_memory(struct mm_test *mm)
 }
 
 /* The OOM killer ends the owner of device and guest: both go, and the file remains. */
-TEST_F_TIMEOUT(mm, oom, 240)
+TEST_F(mm, oom)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(mm, oom, 240)
 }
 
 /* Pages are charged to the process that adds them, page tables to the consumer's. */
-TEST_F_TIMEOUT(mm, charges, 120)
+TEST_F(mm, charges)
 {
 	struct mm_test *mm = &self->mm;
 	long tables;

@@ -2,7 +2,7 @@
 /*
  * Huge folios that consumers have: made of small ones, and split.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_mm_fixture.h"
 
 #define PAGES		16
@@ -29,7 +29,7 @@ static void collapses_without_consumers(struct __test_metadata *_metadata,
 	EXPECT_TRUE(is_huge(mm->g.env.mem));
 }
 
-TEST_F_TIMEOUT(mm, collapse, 180)
+TEST_F(mm, collapse)
 {
 	struct mm_test *mm = &self->mm;
 
@@ -38,7 +38,7 @@ TEST_F_TIMEOUT(mm, collapse, 180)
 }
 
 /* The same for parts of the file that are in no consumer's window. */
-TEST_F_TIMEOUT(mm, collapse_elsewhere, 180)
+TEST_F(mm, collapse_elsewhere)
 {
 	struct mm_test *mm = &self->mm;
 
@@ -63,7 +63,7 @@ static bool khugepaged_went_round(void)
 	return atol(text) >= before + 2;
 }
 
-TEST_F_TIMEOUT(mm, khugepaged, 180)
+TEST_F(mm, khugepaged)
 {
 	struct mm_test *mm = &self->mm;
 	char sleeps[32];
@@ -95,7 +95,7 @@ static int split_by_debugfs(unsigned char *addr)
 }
 
 /* The guest may keep its huge entry until one of the pages leaves. */
-TEST_F_TIMEOUT(mm, split_by_debugfs, 120)
+TEST_F(mm, split_by_debugfs)
 {
 	const size_t gone = 77;
 	struct mm_test *mm = &self->mm;

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_share_fixture.h"
 #include "lib/random.h"
 
@@ -192,12 +192,12 @@ static void conversions(struct __test_metadata *_metadata, struct guest *g, __u3
 	EXPECT_EQ(0, env_differences(&g->env, 0, 0, HUGE_PAGES));
 }
 
-TEST_F_TIMEOUT(share, conversions, 180)
+TEST_F(share, conversions)
 {
 	conversions(_metadata, &self->g, FILL);
 }
 
-TEST_F_TIMEOUT(share, conversions_by_user_space, 180)
+TEST_F(share, conversions_by_user_space)
 {
 	conversions(_metadata, &self->g, KEEP | VETO);
 }

@@ -5,7 +5,7 @@
  */
 #include <sys/mount.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #define PAGES	16
@@ -14,7 +14,7 @@
  * In all memslots
  */
 
-TEST_F_TIMEOUT(holes, pages_are_cleared, 60)
+TEST_F(holes, pages_are_cleared)
 {
 	struct guest *g = &self->g;
 	size_t i;
@@ -40,7 +40,7 @@ TEST_F_TIMEOUT(holes, pages_are_cleared, 60)
 }
 
 /* Memslots of either kind have no pages behind the end of the file. */
-TEST_F_TIMEOUT(holes, behind_the_end, 60)
+TEST_F(holes, behind_the_end)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -144,23 +144,23 @@ static void revoked_by(struct __test_metadata *_metadata, struct guest *g, __u32
 	}
 }
 
-TEST_F_TIMEOUT(holes, revoked_by_punch_hole, 60)
+TEST_F(holes, revoked_by_punch_hole)
 {
 	revoked_by(_metadata, &self->g, variant->flags, by_punch_hole);
 }
 
-TEST_F_TIMEOUT(holes, revoked_by_madv_remove, 60)
+TEST_F(holes, revoked_by_madv_remove)
 {
 	revoked_by(_metadata, &self->g, variant->flags, by_madv_remove);
 }
 
-TEST_F_TIMEOUT(holes, revoked_by_ftruncate, 60)
+TEST_F(holes, revoked_by_ftruncate)
 {
 	revoked_by(_metadata, &self->g, variant->flags, by_ftruncate);
 }
 
 /* A hole that covers part of a page clears that part, and the page stays. */
-TEST_F_TIMEOUT(holes, partial_pages_stay, 60)
+TEST_F(holes, partial_pages_stay)
 {
 	struct guest *g = &self->g;
 
@@ -180,7 +180,7 @@ TEST_F_TIMEOUT(holes, partial_pages_stay, 60)
  * In memslots that fill holes, or keep them
  */
 
-TEST_F_TIMEOUT(kvm, hole_is_filled, 60)
+TEST_F(kvm, hole_is_filled)
 {
 	struct guest *g = &self->g;
 
@@ -216,7 +216,7 @@ static int fill_by_mapping(struct guest *g, size_t page)
 }
 
 /* The guest stops, user space fills the hole in any way, and the guest resumes. */
-TEST_F_TIMEOUT(kvm, hole_is_kept, 60)
+TEST_F(kvm, hole_is_kept)
 {
 	int (* const ways[])(struct guest *g, size_t page) = {
 		fill_by_fallocate, fill_by_write, fill_by_mapping,
@@ -250,7 +250,7 @@ TEST_F_TIMEOUT(kvm, hole_is_kept, 60)
 }
 
 /* An op over many pages stops at each missing page, and loses nothing. */
-TEST_F_TIMEOUT(kvm, op_goes_on_after_holes, 60)
+TEST_F(kvm, op_goes_on_after_holes)
 {
 	struct guest *g = &self->g;
 	struct vmm_vcpu *vcpu = vcpu_of(g);
@@ -273,7 +273,7 @@ TEST_F_TIMEOUT(kvm, op_goes_on_after_holes, 60)
 	EXPECT_EQ(8, allocated(g->env.fd));
 }
 
-TEST_F_TIMEOUT(kvm, pre_fault_fills, 60)
+TEST_F(kvm, pre_fault_fills)
 {
 	struct kvm_pre_fault_memory range;
 	struct guest *g = &self->g;
@@ -299,7 +299,7 @@ TEST_F_TIMEOUT(kvm, pre_fault_fills, 60)
 	EXPECT_EQ(9, allocated(g->env.fd));
 }
 
-TEST_F_TIMEOUT(kvm, pre_fault_keeps_holes, 60)
+TEST_F(kvm, pre_fault_keeps_holes)
 {
 	struct kvm_pre_fault_memory range;
 	struct guest *g = &self->g;
@@ -331,7 +331,7 @@ TEST_F_TIMEOUT(kvm, pre_fault_keeps_holes, 60)
  * A file without space for another page: the guest stops, and fallocate(2) fails with the
  * reason.
  */
-TEST_F_TIMEOUT(kvm, no_space, 60)
+TEST_F(kvm, no_space)
 {
 	struct guest *g = &self->g;
 	size_t i;

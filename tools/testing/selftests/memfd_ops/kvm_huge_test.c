@@ -3,7 +3,7 @@
  * Huge folios: the guest's translations of them, the faults that those save, and
  * holes that split them.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 /*
@@ -44,7 +44,7 @@ static size_t pages_with(struct test_env *env, size_t first, size_t pages, __u32
 	return sum;
 }
 
-TEST_F_TIMEOUT(holes, faults_by_2m, 180)
+TEST_F(holes, faults_by_2m)
 {
 	const size_t pages = ROOM / PAGE;
 	struct guest *g = &self->g;
@@ -71,7 +71,7 @@ TEST_F_TIMEOUT(holes, faults_by_2m, 180)
 }
 
 /* For comparison: a guest_memfd has pages of 4 KiB. */
-TEST_F_TIMEOUT(kvm, faults_of_guest_memfd, 180)
+TEST_F(kvm, faults_of_guest_memfd)
 {
 	const size_t pages = ROOM / PAGE;
 	struct guest *g = &self->g;
@@ -90,7 +90,7 @@ TEST_F_TIMEOUT(kvm, faults_of_guest_memfd, 180)
  * A huge folio needs small entries where its offset within 2 MiB differs between the file
  * and the guest's memory, or the memory of its shared side.
  */
-TEST_F_TIMEOUT(kvm, faults_by_4k_where_misaligned, 120)
+TEST_F(kvm, faults_by_4k_where_misaligned)
 {
 	const struct {
 		size_t addr, mem;	/* off by how many pages */
@@ -125,7 +125,7 @@ TEST_F_TIMEOUT(kvm, faults_by_4k_where_misaligned, 120)
 }
 
 /* A memslot's edge, or a page with other attributes, in the middle of 2 MiB. */
-TEST_F_TIMEOUT(kvm, faults_by_4k_at_edges, 120)
+TEST_F(kvm, faults_by_4k_at_edges)
 {
 	const size_t first = 256, pages = 256 + 2 * HUGE_PAGES + 100;
 	struct guest *g = &self->g;
@@ -161,7 +161,7 @@ TEST_F_TIMEOUT(kvm, faults_by_4k_at_edges, 120)
  */
 
 /* Punch one page of 2 MiB that one entry maps: all others must survive. */
-TEST_F_TIMEOUT(holes, in_a_huge_page, 120)
+TEST_F(holes, in_a_huge_page)
 {
 	const size_t hole = 77;
 	struct guest *g = &self->g;
@@ -193,7 +193,7 @@ TEST_F_TIMEOUT(holes, in_a_huge_page, 120)
 }
 
 /* The file may end within a huge folio: the guest must not reach the rest. */
-TEST_F_TIMEOUT(holes, end_in_a_huge_page, 120)
+TEST_F(holes, end_in_a_huge_page)
 {
 	const size_t end = HUGE_PAGES - 12;
 	struct guest *g = &self->g;

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #define PAGES	16
@@ -61,7 +61,7 @@ static bool view_lacks(struct view *v, size_t page)
 	return faulted_at(vcpu, vmm_read(vcpu, addr), -EFAULT, addr);
 }
 
-TEST_F_TIMEOUT(kvm, many_slots_and_vms, 120)
+TEST_F(kvm, many_slots_and_vms)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -123,7 +123,7 @@ TEST_F_TIMEOUT(kvm, many_slots_and_vms, 120)
  * The end of a memslot, a VM, a file, a process
  */
 
-TEST_F_TIMEOUT(kvm, slot_is_deleted, 60)
+TEST_F(kvm, slot_is_deleted)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -160,7 +160,7 @@ TEST_F_TIMEOUT(kvm, slot_is_deleted, 60)
 	EXPECT_TRUE(guest_sees(g, 3, 0));
 }
 
-TEST_F_TIMEOUT(kvm, vm_is_destroyed, 60)
+TEST_F(kvm, vm_is_destroyed)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -186,7 +186,7 @@ TEST_F_TIMEOUT(kvm, vm_is_destroyed, 60)
 }
 
 /* The memslot keeps the file after its last descriptor is closed. */
-TEST_F_TIMEOUT(kvm, file_is_closed, 60)
+TEST_F(kvm, file_is_closed)
 {
 	struct guest *g = &self->g;
 	size_t i;
@@ -214,7 +214,7 @@ TEST_F_TIMEOUT(kvm, file_is_closed, 60)
 }
 
 /* KVM gets the pages from the file, whatever a fork does to mappings. */
-TEST_F_TIMEOUT(kvm, process_forks, 60)
+TEST_F(kvm, process_forks)
 {
 	struct guest *g = &self->g;
 	int status;
@@ -270,7 +270,7 @@ static void busy_process(struct guest *g, int fd)
 	_exit(1);
 }
 
-TEST_F_TIMEOUT(kvm, process_is_killed, 120)
+TEST_F(kvm, process_is_killed)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;

@@ -2,14 +2,14 @@
 /*
  * Migration of pages that consumers have, by each of the ways to ask for it.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/kvm_mm_fixture.h"
 #include "lib/trace.h"
 
 #define PAGES	16
 
-TEST_F_TIMEOUT(mm, move_pages, 120)
+TEST_F(mm, move_pages)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 pfn[PAGES];
@@ -36,7 +36,7 @@ TEST_F_TIMEOUT(mm, move_pages, 120)
 	EXPECT_EQ(PAGES, pages_on(mm, mm->device ? NODE : 0));
 }
 
-TEST_F_TIMEOUT(mm, mbind, 120)
+TEST_F(mm, mbind)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 pfn[PAGES];
@@ -56,7 +56,7 @@ TEST_F_TIMEOUT(mm, mbind, 120)
 }
 
 /* Move all pages of the process, those that it shares with the VM included. */
-TEST_F_TIMEOUT(mm, migrate_pages, 120)
+TEST_F(mm, migrate_pages)
 {
 	unsigned long from = 1, to = 1UL << NODE;
 	struct mm_test *mm = &self->mm;
@@ -122,7 +122,7 @@ static int pages_after_balancing(struct mm_test *mm, bool pinned)
 	return WEXITSTATUS(status);
 }
 
-TEST_F_TIMEOUT(mm, numa_balancing, 400)
+TEST_F(mm, numa_balancing)
 {
 	struct mm_test *mm = &self->mm;
 
@@ -144,7 +144,7 @@ TEST_F_TIMEOUT(mm, numa_balancing, 400)
 }
 
 /* Compaction moves pages that are scattered over a node to one end of it. */
-TEST_F_TIMEOUT(mm, compaction, 240)
+TEST_F(mm, compaction)
 {
 	const size_t scattered = HUGE_PAGES, every = 32;
 	unsigned long mask = 1UL << NODE;
@@ -182,7 +182,7 @@ TEST_F_TIMEOUT(mm, compaction, 240)
 	EXPECT_LT(0, moved(mm, pfn));
 }
 
-TEST_F_TIMEOUT(mm, soft_offline, 60)
+TEST_F(mm, soft_offline)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 pfn[PAGES];
@@ -207,7 +207,7 @@ TEST_F_TIMEOUT(mm, soft_offline, 60)
 }
 
 /* KVM holds no references: its pages can be compacted, and taken out of use. */
-TEST_F_TIMEOUT(kvm, migration, 120)
+TEST_F(kvm, migration)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <sys/time.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_mm_fixture.h"
 
 #define PAGES		16
@@ -101,7 +101,7 @@ static int find_block(struct mm_test *mm, __u64 *start, __u64 *end)
  * Mapping pages for a device migrates them out of movable memory, so that it can go
  * offline.
  */
-TEST_F_TIMEOUT(mm, offline_movable, 240)
+TEST_F(mm, offline_movable)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 start, end;
@@ -121,7 +121,7 @@ TEST_F_TIMEOUT(mm, offline_movable, 240)
 }
 
 /* A page with another reference stays there, for as long as the device maps it. */
-TEST_F_TIMEOUT(mm, movable_but_held, 240)
+TEST_F(mm, movable_but_held)
 {
 	struct mm_test *mm = &self->mm;
 	struct iovec page = { .iov_len = PAGE };
@@ -151,7 +151,7 @@ TEST_F_TIMEOUT(mm, movable_but_held, 240)
 }
 
 /* Pages leave ordinary memory unless they are pinned, which keeps the block online. */
-TEST_F_TIMEOUT(mm, offline, 240)
+TEST_F(mm, offline)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 start, end;
@@ -187,7 +187,7 @@ static int cma_number(const char *name, __u64 *value)
 }
 
 /* Allocate all of the area: the pages in it have to move. */
-TEST_F_TIMEOUT(mm, cma, 240)
+TEST_F(mm, cma)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 start, count;

@@ -5,7 +5,7 @@
  */
 #include <pthread.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm.h"
 #include "lib/late_page.h"
 #include "lib/nested.h"
@@ -60,7 +60,7 @@ FIXTURE_TEARDOWN(nested)
 }
 
 /* The nested guest loses a page as the guest does, and its neighbours stay. */
-TEST_F_TIMEOUT(nested, punch, 60)
+TEST_F(nested, punch)
 {
 	struct guest *g = &self->g;
 	__s64 huge;
@@ -153,7 +153,7 @@ static void punch_while_the_slot_goes(struct __test_metadata *_metadata,
 	EXPECT_TRUE(lacks(g, GOES));
 }
 
-TEST_F_TIMEOUT(nested, punch_while_the_slot_goes, 60)
+TEST_F(nested, punch_while_the_slot_goes)
 {
 	struct guest *g = &self->g;
 
@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(nested, punch_while_the_slot_goes, 60)
 }
 
 /* The file of one VM alone: KVM looks at the memslot that it was created with. */
-TEST_F_TIMEOUT(nested, guest_memfd_while_the_slot_goes, 60)
+TEST_F(nested, guest_memfd_while_the_slot_goes)
 {
 	int fd = create_guest_memfd(&self->g.vmm, PAGES * PAGE);
 

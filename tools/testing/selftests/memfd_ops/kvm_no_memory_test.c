@@ -5,15 +5,15 @@
  */
 #include <sys/swap.h>
 
-#include "../kselftest_harness.h"
 #include "lib/fail.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/kvm_mm.h"
 
 #define PAGES	16
 
 /* Either the memslot exists, or it leaves no trace. */
-TEST_F_TIMEOUT(kvm, no_memory_for_a_slot, 120)
+TEST_F(kvm, no_memory_for_a_slot)
 {
 	struct kvm_userspace_memory_region2 region;
 	int fd, nth, left, ret, failed = 0;
@@ -261,14 +261,14 @@ static bool is_written(struct guest *g)
 }
 
 /* A hole whose filling fails can be filled later. */
-TEST_F_TIMEOUT(kvm, no_memory_for_a_page, 120)
+TEST_F(kvm, no_memory_for_a_page)
 {
 	if (env_open_fail_nth(&self->g.env))
 		SKIP(return, "%s", self->g.env.lacks);
 	EXPECT_LT(0, SWEEP_FAULTS(begin_filling, write_one, has_one_at_most, is_written));
 }
 
-TEST_F_TIMEOUT(kvm, no_memory_for_a_slot_to_go, 240)
+TEST_F(kvm, no_memory_for_a_slot_to_go)
 {
 	if (env_open_fail_nth(&self->g.env))
 		SKIP(return, "%s", self->g.env.lacks);
@@ -276,7 +276,7 @@ TEST_F_TIMEOUT(kvm, no_memory_for_a_slot_to_go, 240)
 }
 
 /* One failure is not enough for an xarray to give up. */
-TEST_F_TIMEOUT(kvm, no_memory_for_attributes, 240)
+TEST_F(kvm, no_memory_for_attributes)
 {
 	struct guest *g = &self->g;
 	int fail, ret;
@@ -308,7 +308,7 @@ TEST_F_TIMEOUT(kvm, no_memory_for_attributes, 240)
 	close(fail);
 }
 
-TEST_F_TIMEOUT(kvm, no_memory_to_pre_fault, 240)
+TEST_F(kvm, no_memory_to_pre_fault)
 {
 	if (env_open_fail_nth(&self->g.env))
 		SKIP(return, "%s", self->g.env.lacks);
@@ -316,7 +316,7 @@ TEST_F_TIMEOUT(kvm, no_memory_to_pre_fault, 240)
 }
 
 /* Removing a page takes none if KVM is the only consumer. */
-TEST_F_TIMEOUT(kvm, no_memory_to_punch, 120)
+TEST_F(kvm, no_memory_to_punch)
 {
 	if (env_open_fail_nth(&self->g.env))
 		SKIP(return, "%s", self->g.env.lacks);
@@ -403,7 +403,7 @@ static bool is_accounted(struct guest *g)
 	return allocated(g->env.fd) == PAGES && consumers_of(g->env.fd) == 1;
 }
 
-TEST_F_TIMEOUT(kvm, no_memory_to_swap, 480)
+TEST_F(kvm, no_memory_to_swap)
 {
 	struct test_env *env = &self->g.env;
 
@@ -459,7 +459,7 @@ static bool is_on_node_1(struct guest *g)
 	return on_node(g, NULL) == 15 && has_all(g);
 }
 
-TEST_F_TIMEOUT(kvm, no_memory_to_move, 240)
+TEST_F(kvm, no_memory_to_move)
 {
 	if (env_open_fail_nth(&self->g.env))
 		SKIP(return, "%s", self->g.env.lacks);

@@ -3,7 +3,7 @@
  * Changes and mistakes of a VMM in the mapping that is an ordinary VM's memory. A device
  * in the same file does not depend on the mapping.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/ordinary_fixture.h"
 #include "lib/rights.h"
 #include "lib/trace.h"
@@ -74,7 +74,7 @@ static void be_a_child(struct guest *g)
 	_exit(0);
 }
 
-TEST_F_TIMEOUT(ordinary, fork_changes_nothing, 120)
+TEST_F(ordinary, fork_changes_nothing)
 {
 	struct guest *g = &self->mm.g;
 	__s64 faults;
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(ordinary, fork_changes_nothing, 120)
 }
 
 /* A process that has the mapping by fork() writes to the file, not to a copy. */
-TEST_F_TIMEOUT(ordinary, child_writes, 120)
+TEST_F(ordinary, child_writes)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -115,7 +115,7 @@ TEST_F_TIMEOUT(ordinary, child_writes, 120)
 }
 
 /* A hole that the child punches takes the page from the guest and the device. */
-TEST_F_TIMEOUT(ordinary, child_punches, 120)
+TEST_F(ordinary, child_punches)
 {
 	struct guest *g = &self->mm.g;
 	int status;
@@ -130,7 +130,7 @@ TEST_F_TIMEOUT(ordinary, child_punches, 120)
 }
 
 /* The VMM punches, and a child that is still there had used the page as well. */
-TEST_F_TIMEOUT(ordinary, punch_with_a_child, 120)
+TEST_F(ordinary, punch_with_a_child)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -184,7 +184,7 @@ static void private_copy(struct __test_metadata *_metadata, struct guest *g,
 }
 
 /* The guest's writes stay with the guest: neither the file nor the device has them. */
-TEST_F_TIMEOUT(ordinary, private_mapping, 120)
+TEST_F(ordinary, private_mapping)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -202,7 +202,7 @@ TEST_F_TIMEOUT(ordinary, private_mapping, 120)
 }
 
 /* A hole takes the file's page from the device, and leaves the guest its copy. */
-TEST_F_TIMEOUT(ordinary, private_mapping_and_hole, 120)
+TEST_F(ordinary, private_mapping_and_hole)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -229,7 +229,7 @@ TEST_F_TIMEOUT(ordinary, private_mapping_and_hole, 120)
 }
 
 /* A truncation drops copies as well. */
-TEST_F_TIMEOUT(ordinary, private_mapping_and_truncation, 120)
+TEST_F(ordinary, private_mapping_and_truncation)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -250,7 +250,7 @@ TEST_F_TIMEOUT(ordinary, private_mapping_and_truncation, 120)
  */
 
 /* The guest faults the same pages in again. */
-TEST_F_TIMEOUT(ordinary, madv_dontneed, 120)
+TEST_F(ordinary, madv_dontneed)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -267,7 +267,7 @@ TEST_F_TIMEOUT(ordinary, madv_dontneed, 120)
 	EXPECT_TRUE(device_has_all(env));
 }
 
-TEST_F_TIMEOUT(ordinary, munmap, 120)
+TEST_F(ordinary, munmap)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -292,7 +292,7 @@ TEST_F_TIMEOUT(ordinary, munmap, 120)
 }
 
 /* A mapping that the VMM may only read: the guest's writes fail, the device's do not. */
-TEST_F_TIMEOUT(ordinary, read_only_mapping, 120)
+TEST_F(ordinary, read_only_mapping)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -310,7 +310,7 @@ TEST_F_TIMEOUT(ordinary, read_only_mapping, 120)
 }
 
 /* A seal is refused that the mapping would not obey; a future one leaves both alone. */
-TEST_F_TIMEOUT(ordinary, seals, 120)
+TEST_F(ordinary, seals)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -356,7 +356,7 @@ static void two_guests(struct __test_metadata *_metadata, struct guest *g,
 	EXPECT_EQ(PAGES, allocated(env->fd));
 }
 
-TEST_F_TIMEOUT(ordinary, two_ordinary_vms, 180)
+TEST_F(ordinary, two_ordinary_vms)
 {
 	struct guest *g = &self->mm.g, other = *g;
 	unsigned char *mem = map_again(&g->env, MAP_SHARED);
@@ -373,7 +373,7 @@ TEST_F_TIMEOUT(ordinary, two_ordinary_vms, 180)
 }
 
 /* The other one has the file as its private memory, and no mapping of it. */
-TEST_F_TIMEOUT(ordinary, with_a_vm_of_memfd_slots, 180)
+TEST_F(ordinary, with_a_vm_of_memfd_slots)
 {
 	struct guest *g = &self->mm.g, other = *g;
 

@@ -3,8 +3,8 @@
  * Memory management and an ordinary VM: its pages are moved, swapped and collapsed like
  * those of any mapping, unless a device has them.
  */
-#include "../kselftest_harness.h"
 #include "lib/account.h"
+#include "lib/harness.h"
 #include "lib/ordinary_fixture.h"
 #include "lib/sigbus.h"
 #include "lib/trace.h"
@@ -75,7 +75,7 @@ static int let_go(struct mm_test *mm)
  * Migration
  */
 
-TEST_F_TIMEOUT(ordinary, move_pages, 120)
+TEST_F(ordinary, move_pages)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 pfn[HUGE_PAGES] = {};
@@ -103,7 +103,7 @@ TEST_F_TIMEOUT(ordinary, move_pages, 120)
 	EXPECT_TRUE(all_agree(mm));
 }
 
-TEST_F_TIMEOUT(ordinary, soft_offline, 120)
+TEST_F(ordinary, soft_offline)
 {
 	struct mm_test *mm = &self->mm;
 	__u64 pfn[HUGE_PAGES] = {};
@@ -122,7 +122,7 @@ TEST_F_TIMEOUT(ordinary, soft_offline, 120)
  * Swap
  */
 
-TEST_F_TIMEOUT(ordinary, pageout, 120)
+TEST_F(ordinary, pageout)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -145,7 +145,7 @@ TEST_F_TIMEOUT(ordinary, pageout, 120)
 	EXPECT_EQ(0, left_after_pageout(env));
 }
 
-TEST_F_TIMEOUT(ordinary, reclaim, 120)
+TEST_F(ordinary, reclaim)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(ordinary, reclaim, 120)
 /*
  * Collapse: the guest then has one large entry. The device keeps the pages that it has.
  */
-TEST_F_TIMEOUT(ordinary, collapse, 120)
+TEST_F(ordinary, collapse)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -258,12 +258,12 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 	write_file(HWPOISON "unpoison-pfn", text);
 }
 
-TEST_F_TIMEOUT(ordinary, memory_failure, 120)
+TEST_F(ordinary, memory_failure)
 {
 	memory_failure(_metadata, &self->mm, poison);
 }
 
-TEST_F_TIMEOUT(ordinary, memory_failure_unmapped, 120)
+TEST_F(ordinary, memory_failure_unmapped)
 {
 	if (access(HWPOISON "corrupt-pfn", W_OK))
 		SKIP(return, "needs a kernel with hwpoison-inject");

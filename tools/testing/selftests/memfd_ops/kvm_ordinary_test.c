@@ -3,7 +3,7 @@
  * An ordinary VM and a device in the same memfd. KVM follows a mapping of the file by its
  * mmu notifier, the device follows the file itself: both have the pages that the file has.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/ordinary_fixture.h"
 #include "lib/rights.h"
 #include "lib/trace.h"
@@ -148,29 +148,29 @@ static void revoked_by(struct __test_metadata *_metadata, struct guest *g,
 	ASSERT_EQ(0, punch(env->fd, 0, PAGES));
 }
 
-TEST_F_TIMEOUT(ordinary, revoked_by_punch_hole, 180)
+TEST_F(ordinary, revoked_by_punch_hole)
 {
 	revoked_by(_metadata, &self->mm.g, by_punch_hole, HERE, 1);
 }
 
-TEST_F_TIMEOUT(ordinary, revoked_by_madv_remove, 180)
+TEST_F(ordinary, revoked_by_madv_remove)
 {
 	revoked_by(_metadata, &self->mm.g, by_madv_remove, HERE, 1);
 }
 
-TEST_F_TIMEOUT(ordinary, revoked_by_ftruncate, 180)
+TEST_F(ordinary, revoked_by_ftruncate)
 {
 	revoked_by(_metadata, &self->mm.g, by_ftruncate, HERE, PAGES - HERE);
 }
 
 /* The end of one huge folio and the start of the next one */
-TEST_F_TIMEOUT(ordinary, hole_across_an_edge, 180)
+TEST_F(ordinary, hole_across_an_edge)
 {
 	revoked_by(_metadata, &self->mm.g, by_punch_hole, HUGE_PAGES - 3, 7);
 }
 
 /* A whole huge folio, and the last page before it */
-TEST_F_TIMEOUT(ordinary, hole_around_a_huge_page, 180)
+TEST_F(ordinary, hole_around_a_huge_page)
 {
 	revoked_by(_metadata, &self->mm.g, by_madv_remove, HUGE_PAGES - 1,
 		   HUGE_PAGES + 1);
@@ -225,7 +225,7 @@ static void both_get_it(struct __test_metadata *_metadata, struct guest *g, enum
 	EXPECT_EQ(0, vmm_compare(&g->vmm.vcpu[1], gpa_of(HERE) + 4, PAGE_WORDS - 1, 0));
 }
 
-TEST_F_TIMEOUT(ordinary, both_get_a_page, 120)
+TEST_F(ordinary, both_get_a_page)
 {
 	struct guest *g = &self->mm.g;
 	enum arrival by;
@@ -240,7 +240,7 @@ TEST_F_TIMEOUT(ordinary, both_get_a_page, 120)
 }
 
 /* If the device cannot have the page, neither can the guest. */
-TEST_F_TIMEOUT(ordinary, device_cannot_have_it, 60)
+TEST_F(ordinary, device_cannot_have_it)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;
@@ -262,7 +262,7 @@ TEST_F_TIMEOUT(ordinary, device_cannot_have_it, 60)
 }
 
 /* A device that comes when the guest's memory is in swap: the pages return for it. */
-TEST_F_TIMEOUT(ordinary, device_comes_after_swap, 120)
+TEST_F(ordinary, device_comes_after_swap)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -287,7 +287,7 @@ TEST_F_TIMEOUT(ordinary, device_comes_after_swap, 120)
  */
 
 /* Each of the three reads what the other two write: each word of a page. */
-TEST_F_TIMEOUT(ordinary, same_data, 120)
+TEST_F(ordinary, same_data)
 {
 	struct guest *g = &self->mm.g;
 	struct test_env *env = &g->env;

@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/ordinary_fixture.h"
 #include "lib/random.h"
 
@@ -300,7 +300,7 @@ static bool goals_reached(struct torture *t)
 	return !t->g->huge || t->counts[HUGE_ENTRIES];
 }
 
-TEST_F_TIMEOUT(ordinary, all_at_once, 300)
+TEST_F(ordinary, all_at_once)
 {
 	void *(* const actors[])(void *) = { guest_reads, guest_writes, device_copies };
 	pthread_t threads[ARRAY_SIZE(actors)];

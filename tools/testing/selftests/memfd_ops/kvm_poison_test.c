@@ -5,7 +5,7 @@
 #include <setjmp.h>
 #include <signal.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/kvm_mm_fixture.h"
 
@@ -83,12 +83,12 @@ static void guest_memory_failure(struct __test_metadata *_metadata, struct guest
 	free_poisoned(pfn);
 }
 
-TEST_F_TIMEOUT(holes, memory_failure, 120)
+TEST_F(holes, memory_failure)
 {
 	guest_memory_failure(_metadata, &self->g, variant->flags, false);
 }
 
-TEST_F_TIMEOUT(holes, memory_failure_in_huge_page, 120)
+TEST_F(holes, memory_failure_in_huge_page)
 {
 	if (env_thp(&self->g.env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
@@ -160,19 +160,19 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 	free_poisoned(pfn);
 }
 
-TEST_F_TIMEOUT(mm, memory_failure, 120)
+TEST_F(mm, memory_failure)
 {
 	memory_failure(_metadata, &self->mm, false, poison);
 }
 
-TEST_F_TIMEOUT(mm, memory_failure_unmapped, 120)
+TEST_F(mm, memory_failure_unmapped)
 {
 	if (access(HWPOISON "corrupt-pfn", W_OK))
 		SKIP(return, "needs a kernel with hwpoison-inject");
 	memory_failure(_metadata, &self->mm, false, poison_unmapped);
 }
 
-TEST_F_TIMEOUT(mm, memory_failure_in_huge_folio, 120)
+TEST_F(mm, memory_failure_in_huge_folio)
 {
 	if (env_thp(&self->mm.g.env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");

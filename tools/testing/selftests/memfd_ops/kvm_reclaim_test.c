@@ -4,7 +4,7 @@
  */
 #include <sys/swap.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/kvm_mm_fixture.h"
 #include "lib/rights.h"
@@ -13,7 +13,7 @@
 
 #define FAIL_REQUESTS	"/sys/kernel/debug/fail_make_request/"
 
-TEST_F_TIMEOUT(mm, pageout, 120)
+TEST_F(mm, pageout)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -29,7 +29,7 @@ TEST_F_TIMEOUT(mm, pageout, 120)
 	EXPECT_EQ(0, in_core_pages(env->mem, PAGES));
 }
 
-TEST_F_TIMEOUT(mm, reclaim, 120)
+TEST_F(mm, reclaim)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -71,7 +71,7 @@ static void swapped_out(struct __test_metadata *_metadata, struct mm_test *mm)
 }
 
 /* swapoff brings all pages back, and maps for the device those that it lacks. */
-TEST_F_TIMEOUT(mm, swapoff, 120)
+TEST_F(mm, swapoff)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -90,7 +90,7 @@ TEST_F_TIMEOUT(mm, swapoff, 120)
 }
 
 /* A page that may not be mapped for the device stays in swap, and swapoff fails. */
-TEST_F_TIMEOUT(mm, swapoff_refused, 120)
+TEST_F(mm, swapoff_refused)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -116,7 +116,7 @@ TEST_F_TIMEOUT(mm, swapoff_refused, 120)
 }
 
 /* mlock() is accounted separately. It keeps pages from swap, but lets them migrate. */
-TEST_F_TIMEOUT(mm, mlock, 120)
+TEST_F(mm, mlock)
 {
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
@@ -160,7 +160,7 @@ TEST_F_TIMEOUT(mm, mlock, 120)
 }
 
 /* KVM holds no references: its pages go to swap like others, and come back. */
-TEST_F_TIMEOUT(kvm, swap, 120)
+TEST_F(kvm, swap)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -206,7 +206,7 @@ static void break_swap(bool on)
 }
 
 /* A page that swap fails to read is lost, and reported like failing memory. */
-TEST_F_TIMEOUT(kvm, swap_that_fails, 60)
+TEST_F(kvm, swap_that_fails)
 {
 	struct kvm_pre_fault_memory range;
 	struct guest *g = &self->g;

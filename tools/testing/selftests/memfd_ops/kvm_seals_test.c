@@ -2,7 +2,7 @@
 /*
  * Seals of a memfd, and the memslots in it.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #define PAGES	16
@@ -13,7 +13,7 @@ static int add_seal(int fd, int seal)
 }
 
 /* Seals treat a guest like a writable mapping. */
-TEST_F_TIMEOUT(kvm, seals_against_writing, 60)
+TEST_F(kvm, seals_against_writing)
 {
 	struct guest *g = &self->g;
 	__u32 word = 0;
@@ -49,7 +49,7 @@ static int resize(struct guest *g, size_t pages)
  * Seals come first: a call that a seal refuses does not reach any memslot, not even one
  * that would refuse it as well.
  */
-TEST_F_TIMEOUT(kvm, size_seals, 60)
+TEST_F(kvm, size_seals)
 {
 	static const char asked[] = "populated 0 fallocated 2 missed 0 ";
 	char before[512], after[512];

@@ -3,7 +3,7 @@
  * A guest and a device in the same memfd: both have the pages that one of them brings,
  * each reads what the other writes, and both lose the pages that the file loses.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_share_fixture.h"
 #include "lib/rights.h"
 
@@ -27,7 +27,7 @@ static size_t folio_pages(struct guest *g)
  * A page that the device cannot have: the guest stops, and fallocate(2) fails with the
  * reason.
  */
-TEST_F_TIMEOUT(share, device_refuses, 120)
+TEST_F(share, device_refuses)
 {
 	struct guest *g = &self->g;
 	struct vmm_vcpu *vcpu = &g->vmm.vcpu[0];
@@ -54,7 +54,7 @@ TEST_F_TIMEOUT(share, device_refuses, 120)
 }
 
 /* KVM fills a hole: the device has the page when the guest's access is over. */
-TEST_F_TIMEOUT(share, guest_comes_first, 120)
+TEST_F(share, guest_comes_first)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -98,7 +98,7 @@ TEST_F_TIMEOUT(share, guest_comes_first, 120)
 }
 
 /* Each of the three reads what the other two write: each word of a page. */
-TEST_F_TIMEOUT(share, same_data, 120)
+TEST_F(share, same_data)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -233,7 +233,7 @@ static void hole(struct __test_metadata *_metadata, struct guest *g, __u32 flags
 }
 
 /* When a punch or a truncation returns, both have lost the page. */
-TEST_F_TIMEOUT(share, one_hole_for_both, 180)
+TEST_F(share, one_hole_for_both)
 {
 	struct guest *g = &self->g;
 
@@ -268,7 +268,7 @@ static void bring(struct __test_metadata *_metadata, struct guest *g, int way)
 }
 
 /* The device reaches it at once, and the guest goes on where it stopped. */
-TEST_F_TIMEOUT(share, both_get_it_back, 120)
+TEST_F(share, both_get_it_back)
 {
 	struct guest *g = &self->g;
 	struct vmm_vcpu *reader = &g->vmm.vcpu[0], *writer = &g->vmm.vcpu[1];
@@ -300,7 +300,7 @@ TEST_F_TIMEOUT(share, both_get_it_back, 120)
 }
 
 /* The guest's window is the first two huge folios' places, the device's the last two. */
-TEST_F_TIMEOUT(share, windows_of_their_own, 120)
+TEST_F(share, windows_of_their_own)
 {
 	const size_t guests = HERE, common = HUGE_PAGES + HERE, devices = THERE;
 	struct guest *g = &self->g;
@@ -346,7 +346,7 @@ TEST_F_TIMEOUT(share, windows_of_their_own, 120)
 }
 
 /* If KVM refuses, no consumer gets a page. */
-TEST_F_TIMEOUT(share, veto, 120)
+TEST_F(share, veto)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;
@@ -462,7 +462,7 @@ static int fail_fault(struct __test_metadata *_metadata, struct guest *g, bool m
  * mirror allocates in mirror_populate(), and its failures there must reach the guest; of
  * a huge page, only if one page of it fails as well.
  */
-TEST_F_TIMEOUT(share, device_cannot_have_it, 180)
+TEST_F(share, device_cannot_have_it)
 {
 	struct guest *g = &self->g;
 

@@ -8,7 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm.h"
 #include "lib/rights.h"
 #include "lib/vfio_env.h"
@@ -175,7 +175,7 @@ static int bring_pages(struct guest *g, struct vmm *ordinary)
 #define DEVICE_HAS	"\"mapped\":{\"pages\":5,\"runs\":[[2,4],[10,11],[25,26],[30,31]],\"truncated\":false}"
 #define ORDINARY_HAS	"\"mapped\":{\"pages\":2,\"runs\":[[25,26],[30,31]],\"truncated\":false}"
 
-TEST_F_TIMEOUT(show, json, 300)
+TEST_F(show, json)
 {
 	struct test_env *env = &self->g.env;
 	char pid[32], names[64], *line;
@@ -213,7 +213,7 @@ TEST_F_TIMEOUT(show, json, 300)
 }
 
 /* A drawing has a strip for each of them, and no colour in a pipe. */
-TEST_F_TIMEOUT(show, drawing, 300)
+TEST_F(show, drawing)
 {
 	ASSERT_EQ(0, bring_pages(&self->g, &self->ordinary));
 	ASSERT_EQ(0, run(PROGRAM " --width 512", self->text));
@@ -233,7 +233,7 @@ TEST_F_TIMEOUT(show, drawing, 300)
 }
 
 /* Of many runs, some are printed and all are counted and drawn. */
-TEST_F_TIMEOUT(show, many_runs, 300)
+TEST_F(show, many_runs)
 {
 	const size_t pages = 4096;
 	struct test_env *env = &self->g.env;
@@ -253,7 +253,7 @@ TEST_F_TIMEOUT(show, many_runs, 300)
 	EXPECT_NE(NULL, strstr(self->text, "|++++++++|"));
 }
 
-TEST_F_TIMEOUT(show, refuses, 300)
+TEST_F(show, refuses)
 {
 	char *text = self->text;
 	int status;
@@ -298,7 +298,7 @@ static bool comes(int fd, char *text, const char *want)
 }
 
 /* Pages that come are printed; a signal ends it, and its buffer. */
-TEST_F_TIMEOUT(show, watch, 300)
+TEST_F(show, watch)
 {
 	struct test_env *env = &self->g.env;
 	char instance[64], mine[16];

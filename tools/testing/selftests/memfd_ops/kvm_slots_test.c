@@ -3,7 +3,7 @@
  * Which memslots in memfds KVM accepts, and for which VMs, as documented in
  * Documentation/virt/kvm/memfd-slots.rst.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #ifndef MFD_HUGETLB
@@ -155,7 +155,7 @@ static void nothing_changed(struct __test_metadata *_metadata, struct guest *g, 
 	ASSERT_EQ(0, punch(g->env.fd, 0, PAGES));
 }
 
-TEST_F_TIMEOUT(refused, no_file, 60)
+TEST_F(refused, no_file)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 bad = slot_region(g, dup(self->fd), PAGES);
@@ -167,7 +167,7 @@ TEST_F_TIMEOUT(refused, no_file, 60)
 	nothing_changed(_metadata, g, self->fd);
 }
 
-TEST_F_TIMEOUT(refused, misaligned_offset, 60)
+TEST_F(refused, misaligned_offset)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 bad = slot_region(g, self->fd, PAGES);
@@ -180,7 +180,7 @@ TEST_F_TIMEOUT(refused, misaligned_offset, 60)
 	nothing_changed(_metadata, g, self->fd);
 }
 
-TEST_F_TIMEOUT(refused, offset_overflows, 60)
+TEST_F(refused, offset_overflows)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 bad = slot_region(g, self->fd, PAGES);
@@ -195,7 +195,7 @@ TEST_F_TIMEOUT(refused, offset_overflows, 60)
 	nothing_changed(_metadata, g, self->fd);
 }
 
-TEST_F_TIMEOUT(refused, file_too_short, 60)
+TEST_F(refused, file_too_short)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 bad = slot_region(g, self->fd, PAGES);
@@ -213,7 +213,7 @@ TEST_F_TIMEOUT(refused, file_too_short, 60)
 	nothing_changed(_metadata, g, self->fd);
 }
 
-TEST_F_TIMEOUT(refused, flags_of_ordinary_memslots, 60)
+TEST_F(refused, flags_of_ordinary_memslots)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 bad = slot_region(g, self->fd, PAGES);
@@ -225,7 +225,7 @@ TEST_F_TIMEOUT(refused, flags_of_ordinary_memslots, 60)
 	nothing_changed(_metadata, g, self->fd);
 }
 
-TEST_F_TIMEOUT(refused, guest_address_in_use, 60)
+TEST_F(refused, guest_address_in_use)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 a = slot_region(g, self->fd, PAGES), b = a;
@@ -248,7 +248,7 @@ TEST_F_TIMEOUT(refused, guest_address_in_use, 60)
 }
 
 /* An existing memslot can be deleted, but not changed. */
-TEST_F_TIMEOUT(refused, changes, 60)
+TEST_F(refused, changes)
 {
 	struct guest *g = &self->g;
 	struct kvm_userspace_memory_region2 slot = slot_region(g, self->fd, PAGES), bad;
@@ -291,7 +291,7 @@ TEST_F_TIMEOUT(refused, changes, 60)
 }
 
 /* The flags are for memfds alone, and not for the old ioctl. */
-TEST_F_TIMEOUT(kvm, flags_where_they_do_not_belong, 60)
+TEST_F(kvm, flags_where_they_do_not_belong)
 {
 	const __u32 flags[] = { KVM_MEM_MEMFD_KEEP_HOLES, KVM_MEM_MEMFD_PRIVATE_ONLY };
 	struct kvm_userspace_memory_region v1 = {
@@ -333,7 +333,7 @@ TEST_F_TIMEOUT(kvm, flags_where_they_do_not_belong, 60)
  * Files
  */
 
-TEST_F_TIMEOUT(kvm, other_files_refused, 60)
+TEST_F(kvm, other_files_refused)
 {
 	struct guest *g = &self->g;
 	int files[7], i, n;
@@ -362,7 +362,7 @@ TEST_F_TIMEOUT(kvm, other_files_refused, 60)
 }
 
 /* Open for reading and writing, and large enough, but not on tmpfs: refused. */
-TEST_F_TIMEOUT(kvm, hugetlb_memfd_refused, 60)
+TEST_F(kvm, hugetlb_memfd_refused)
 {
 	struct guest *g = &self->g;
 	int fd;
@@ -378,7 +378,7 @@ TEST_F_TIMEOUT(kvm, hugetlb_memfd_refused, 60)
 }
 
 /* Not from memfd_create(2), but of the same kind. */
-TEST_F_TIMEOUT(kvm, tmpfs_file_accepted, 60)
+TEST_F(kvm, tmpfs_file_accepted)
 {
 	struct guest *g = &self->g;
 	__u32 word = 0;
@@ -396,7 +396,7 @@ TEST_F_TIMEOUT(kvm, tmpfs_file_accepted, 60)
 	close(fd);
 }
 
-TEST_F_TIMEOUT(kvm, needs_reading_and_writing, 60)
+TEST_F(kvm, needs_reading_and_writing)
 {
 	const struct {
 		int flags, error;

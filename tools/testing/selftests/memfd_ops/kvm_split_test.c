@@ -5,7 +5,7 @@
  *
  * Only the guest maps the file, except for move_pages().
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -207,7 +207,7 @@ static int warm_up(struct guest *g)
  * The fault that is held has looked up a huge folio. With its reference on it, neither debugfs
  * nor the hole can split the folio; and the fault starts over until the hole is done.
  */
-TEST_F_TIMEOUT(holes, split_during_a_fault, 180)
+TEST_F(holes, split_during_a_fault)
 {
 	const size_t hole = 77;
 	struct guest *g = &self->g;
@@ -293,7 +293,7 @@ static void zap_while_frozen(struct __test_metadata *_metadata, struct guest *g,
  * when it zaps an entry, to mark the folio active; which happens once, depending on what
  * marked it accessed before. So KVM must have no entry for a folio that is frozen.
  */
-TEST_F_TIMEOUT(holes, zap_while_the_folio_is_frozen, 180)
+TEST_F(holes, zap_while_the_folio_is_frozen)
 {
 	struct guest *g = &self->g;
 	int zaps;
@@ -312,7 +312,7 @@ TEST_F_TIMEOUT(holes, zap_while_the_folio_is_frozen, 180)
  * A memslot is deleted while a fault uses it: the deletion waits for the fault, and a hole
  * for neither. Of the hole's page, the fault has the last reference.
  */
-TEST_F_TIMEOUT(holes, unbind_during_a_fault, 180)
+TEST_F(holes, unbind_during_a_fault)
 {
 	struct guest *g = &self->g;
 	struct call fault = { .function = call_read, .g = g, .what = 3, .held_by = hold_fault };
@@ -413,7 +413,7 @@ FIXTURE_TEARDOWN(two_slots)
  * One memslot is deleted during an invalidation. The other one must not map the page
  * until it has left; and when it has, nothing of the invalidation is left.
  */
-TEST_F_TIMEOUT(two_slots, one_is_deleted_during_an_invalidation, 120)
+TEST_F(two_slots, one_is_deleted_during_an_invalidation)
 {
 	const size_t hole = 3, other = variant->deleted == SLOT ? SECOND : 0;
 	const size_t deleted = SECOND - other;
@@ -735,7 +735,7 @@ FIXTURE_TEARDOWN(race)
 	guest_teardown(&self->g);
 }
 
-TEST_F_TIMEOUT(race, at_random, TEST_LONGEST)
+TEST_F(race, at_random)
 {
 	struct guest *g = &self->g;
 	struct race *race = calloc(1, sizeof(*race));

@@ -12,7 +12,7 @@
 #include <setjmp.h>
 #include <signal.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm.h"
 #include "lib/kvm_mm.h"
 
@@ -468,35 +468,35 @@ static void is_replaced(struct __test_metadata *_metadata, struct tlb_test *t, o
 	EXPECT_EQ(0, exits(t));
 }
 
-TEST_F_TIMEOUT(tlb, punch, 120)
+TEST_F(tlb, punch)
 {
 	leaves(_metadata, &self->t, punch_hole, variant->flags == KEEP);
 }
 
-TEST_F_TIMEOUT(tlb, remove, 120)
+TEST_F(tlb, remove)
 {
 	leaves(_metadata, &self->t, remove_pages, variant->flags == KEEP);
 }
 
-TEST_F_TIMEOUT(tlb, truncate, 120)
+TEST_F(tlb, truncate)
 {
 	leaves(_metadata, &self->t, truncate_file, true);
 }
 
-TEST_F_TIMEOUT(tlb, migration, 120)
+TEST_F(tlb, migration)
 {
 	if (!has_second_node())
 		SKIP(return, "needs a second node");
 	is_replaced(_metadata, &self->t, move_page);
 }
 
-TEST_F_TIMEOUT(tlb, swap, 120)
+TEST_F(tlb, swap)
 {
 	ASSERT_EQ(0, env_swap(&self->t.g.env));
 	is_replaced(_metadata, &self->t, swap_out);
 }
 
-TEST_F_TIMEOUT(tlb, memory_failure, 120)
+TEST_F(tlb, memory_failure)
 {
 	struct tlb_test *t = &self->t;
 	struct counter *c;

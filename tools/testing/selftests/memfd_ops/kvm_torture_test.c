@@ -8,11 +8,11 @@
  * MEMFD_OPS_SEED=n repeats a run's choices, though not the threads' timing.
  * MEMFD_OPS_SECONDS=n sets how long each of the two tests runs.
  */
-#include "../kselftest_harness.h"
 #include "kvm_torture/kvm_torture.h"
+#include "lib/harness.h"
 
 #define FILE_THREADS	2
-#define PATIENCE	60	/* seconds, for all threads to stand still */
+#define PATIENCE	300	/* seconds, for all threads to stand still */
 
 static const char * const count_names[] = {
 	"fills", "holes", "truncations", "preads", "populates",
@@ -356,7 +356,7 @@ FIXTURE_TEARDOWN(kvm_torture)
 	env_teardown(&self->env);
 }
 
-TEST_F_TIMEOUT(kvm_torture, small_pages, TEST_LONGEST)
+TEST_F(kvm_torture, small_pages)
 {
 	int ret = env_setup(&self->env, HUGE_PAGES);
 
@@ -368,7 +368,7 @@ TEST_F_TIMEOUT(kvm_torture, small_pages, TEST_LONGEST)
 	torture(_metadata, &self->env, false);
 }
 
-TEST_F_TIMEOUT(kvm_torture, huge_pages, TEST_LONGEST)
+TEST_F(kvm_torture, huge_pages)
 {
 	int ret = env_setup(&self->env, REGIONS * HUGE_PAGES);
 

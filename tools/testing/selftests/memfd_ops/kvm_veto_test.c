@@ -3,7 +3,7 @@
  * KVM_MEM_MEMFD_PRIVATE_ONLY and huge folios: fallocate() asks for all pages that it would
  * fill, the rest of a huge folio included (I5).
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #define PAGES	(2 * HUGE_PAGES)
@@ -18,7 +18,7 @@ static void refuse_one_page(struct __test_metadata *_metadata, struct test_env *
 	EXPECT_FALSE(in_core(at(env, page)));
 }
 
-TEST_F_TIMEOUT(kvm, veto_over_the_rest_of_a_huge_folio, 60)
+TEST_F(kvm, veto_over_the_rest_of_a_huge_folio)
 {
 	const size_t shared = 300, private[] = { 0, shared - 1, shared + 1, HUGE_PAGES - 1 };
 	struct guest *g = &self->g;
@@ -47,7 +47,7 @@ TEST_F_TIMEOUT(kvm, veto_over_the_rest_of_a_huge_folio, 60)
 }
 
 /* The slot has a part of the folio; the page that the caller asks for is not in it. */
-TEST_F_TIMEOUT(kvm, veto_from_next_to_the_page, 60)
+TEST_F(kvm, veto_from_next_to_the_page)
 {
 	struct guest *g = &self->g;
 	struct test_env *env = &g->env;

@@ -7,7 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/late_page.h"
 
@@ -127,7 +127,7 @@ static int plug_and_unplug(struct guest *g)
 }
 
 /* The memslot waits for the writer, and for as long nothing else of the VM does. */
-TEST_F_TIMEOUT(waits, slot_in_a_busy_file, 60)
+TEST_F(waits, slot_in_a_busy_file)
 {
 	struct guest *g = &self->g;
 	struct call writer = { g, &self->late }, adder = { g };
@@ -152,7 +152,7 @@ TEST_F_TIMEOUT(waits, slot_in_a_busy_file, 60)
 }
 
 /* A process that waits for the file with its memslot can be killed. */
-TEST_F_TIMEOUT(waits, killed_in_a_busy_file, 60)
+TEST_F(waits, killed_in_a_busy_file)
 {
 	struct call writer = { &self->g, &self->late };
 	struct guest *g = &self->g;
@@ -190,7 +190,7 @@ TEST_F_TIMEOUT(waits, killed_in_a_busy_file, 60)
  * A vCPU waits in KVM for another page, and the deletion waits for it. KVM_PRE_FAULT_MEMORY
  * returns, rather than wait for the deletion, which would have to wait for it.
  */
-TEST_F_TIMEOUT(waits, pre_fault_while_the_slot_goes, 60)
+TEST_F(waits, pre_fault_while_the_slot_goes)
 {
 	struct guest *g = &self->g;
 	struct call reader = { g }, deleter = { g };

@@ -3,7 +3,7 @@
  * Accesses: the kernel sees which pages a guest uses, without a mapping of the file in
  * user space, and reclaim spares them.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 
 #define PAGES		16
@@ -62,7 +62,7 @@ static int is_idle(__u64 pfn)
 	return ret ? ret : word >> pfn % BITS & 1;
 }
 
-TEST_F_TIMEOUT(kvm, idle, 60)
+TEST_F(kvm, idle)
 {
 	struct guest *g = &self->g;
 	__u64 pfn[PAGES];
@@ -98,7 +98,7 @@ TEST_F_TIMEOUT(kvm, idle, 60)
 }
 
 /* One page of a huge folio in use is enough, also through one entry for all of it. */
-TEST_F_TIMEOUT(kvm, idle_huge, 60)
+TEST_F(kvm, idle_huge)
 {
 	struct guest *g = &self->g;
 	__s64 faults;
@@ -214,7 +214,7 @@ FIXTURE_TEARDOWN(watched)
 	guest_teardown(&self->g);
 }
 
-TEST_F_TIMEOUT(watched, damon, 60)
+TEST_F(watched, damon)
 {
 	struct guest *g = &self->g;
 	__s64 faults;
@@ -319,7 +319,7 @@ static long refaults(struct guest *g)
 }
 
 /* Reclaim knows a guest's hot pages in a memfd as well as those of an ordinary memslot. */
-TEST_F_TIMEOUT(pair, reclaim_spares_hot_pages, 600)
+TEST_F(pair, reclaim_spares_hot_pages)
 {
 	struct guest *g = &self->ordinary;
 	long ret, ordinary = 0, memfd = 0;

@@ -2,8 +2,8 @@
 /*
  * Instances come and go, and so do the engine's driver and module.
  */
+#include "lib/harness.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	64
 
@@ -47,7 +47,7 @@ static void works(struct __test_metadata *_metadata, struct test_env *env)
 	ASSERT_EQ(0, mdma_remove(&m));
 }
 
-TEST_F_TIMEOUT(lifecycle, sysfs, 60)
+TEST_F(lifecycle, sysfs)
 {
 	char type[PATH_MAX], path[PATH_MAX + 32], text[128];
 
@@ -65,7 +65,7 @@ TEST_F_TIMEOUT(lifecycle, sysfs, 60)
 	EXPECT_EQ(self->available, mdma_available());
 }
 
-TEST_F_TIMEOUT(lifecycle, as_many_as_there_are, 120)
+TEST_F(lifecycle, as_many_as_there_are)
 {
 	struct mdma m[64], extra = MDMA_INIT;
 	struct test_env *env = &self->env;
@@ -105,7 +105,7 @@ TEST_F_TIMEOUT(lifecycle, as_many_as_there_are, 120)
 }
 
 /* Both ways of opening exclude each other, and an open instance cannot be opened again. */
-TEST_F_TIMEOUT(lifecycle, opened_once, 60)
+TEST_F(lifecycle, opened_once)
 {
 	struct test_env *env = &self->env;
 	struct mdma *m = &env->dev[0], again = *m;
@@ -172,7 +172,7 @@ static bool is_there(struct mdma *m)
 	return !access(path, F_OK);
 }
 
-TEST_F_TIMEOUT(lifecycle, removed_while_open, 120)
+TEST_F(lifecycle, removed_while_open)
 {
 	struct test_env *env = &self->env;
 	int status;
@@ -220,7 +220,7 @@ static int unbind_parent(struct test_env *env)
 	return write_file("/sys/bus/pci/drivers/mdma/unbind", name);
 }
 
-TEST_F_TIMEOUT(lifecycle, unbound_while_open, 120)
+TEST_F(lifecycle, unbound_while_open)
 {
 	struct test_env *env = &self->env;
 	char name[64], path[128], type[PATH_MAX];
@@ -264,7 +264,7 @@ static int rmmod(void)
 	return syscall(__NR_delete_module, "mdma", O_NONBLOCK) ? -errno : 0;
 }
 
-TEST_F_TIMEOUT(lifecycle, rmmod, 120)
+TEST_F(lifecycle, rmmod)
 {
 	struct test_env *env = &self->env;
 	int i;

@@ -3,10 +3,10 @@
  * The pages that a device pins count against RLIMIT_MEMLOCK of the process that mapped
  * them: by their number, not by the size of the window, and only while it pins them.
  */
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/sigbus.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	1024
 #define LIMIT	16UL
@@ -30,7 +30,7 @@ FIXTURE_TEARDOWN(memlock)
 	env_teardown(&self->env);
 }
 
-TEST_F_TIMEOUT(memlock, counts_what_is_there, 60)
+TEST_F(memlock, counts_what_is_there)
 {
 	struct test_env *env = &self->env;
 
@@ -53,7 +53,7 @@ TEST_F_TIMEOUT(memlock, counts_what_is_there, 60)
 	EXPECT_EQ(0, pinned());
 }
 
-TEST_F_TIMEOUT(memlock, refuses_to_map, 60)
+TEST_F(memlock, refuses_to_map)
 {
 	struct test_env *env = &self->env;
 
@@ -70,7 +70,7 @@ TEST_F_TIMEOUT(memlock, refuses_to_map, 60)
 }
 
 /* A page too many: the call that adds it fails, and the file does not have it. */
-TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
+TEST_F(memlock, refuses_what_comes)
 {
 	struct test_env *env = &self->env;
 	pid_t child;
@@ -107,7 +107,7 @@ TEST_F_TIMEOUT(memlock, refuses_what_comes, 60)
 }
 
 /* A hole in a huge page: its other pages come back, limit or not. */
-TEST_F_TIMEOUT(memlock, neighbours_come_back, 60)
+TEST_F(memlock, neighbours_come_back)
 {
 	struct test_env *env = &self->env;
 
@@ -123,7 +123,7 @@ TEST_F_TIMEOUT(memlock, neighbours_come_back, 60)
 }
 
 /* The limit counts as it is when a page comes, and pages by mlock() count, too. */
-TEST_F_TIMEOUT(memlock, limit_of_now, 60)
+TEST_F(memlock, limit_of_now)
 {
 	struct test_env *env = &self->env;
 
@@ -148,7 +148,7 @@ TEST_F_TIMEOUT(memlock, limit_of_now, 60)
 }
 
 /* CAP_IPC_LOCK knows no limit, and is counted all the same. */
-TEST_F_TIMEOUT(memlock, privileged, 60)
+TEST_F(memlock, privileged)
 {
 	const struct rlimit limit = { 0 };
 	struct test_env *env = &self->env;

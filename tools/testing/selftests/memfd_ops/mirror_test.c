@@ -3,9 +3,9 @@
  * Mapping memfds for the device: which requests fail, and how; which windows are
  * possible; how much memory they take.
  */
+#include "lib/harness.h"
 #include "lib/iova_table.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	64
 
@@ -51,7 +51,7 @@ static bool nothing_mapped(struct test_env *env, int i)
 	return nothing;
 }
 
-TEST_F_TIMEOUT(mirror, info, 60)
+TEST_F(mirror, info)
 {
 	struct mdma *m = &self->env.dev[0], *other = &self->env.dev[1];
 	struct vfio_mdma_info info = m->info;
@@ -79,7 +79,7 @@ TEST_F_TIMEOUT(mirror, info, 60)
 	EXPECT_EQ(0, ioctl(m->fd, VFIO_MDMA_GET_INFO, &info));
 }
 
-TEST_F_TIMEOUT(mirror, map_refused, 120)
+TEST_F(mirror, map_refused)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -159,7 +159,7 @@ TEST_F_TIMEOUT(mirror, map_refused, 120)
 	EXPECT_EQ(1, reachable(m, good.iova, 4));
 }
 
-TEST_F_TIMEOUT(mirror, overlaps_refused, 60)
+TEST_F(mirror, overlaps_refused)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -189,7 +189,7 @@ static int map_at(struct mdma *m, int fd, __u32 flags)
 	return mdma_map(m, fd, 0, m->info.iova_start, PAGE, flags);
 }
 
-TEST_F_TIMEOUT(mirror, files, 60)
+TEST_F(mirror, files)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -255,7 +255,7 @@ TEST_F_TIMEOUT(mirror, files, 60)
 }
 
 /* The device has the access that the mapping grants, and no other. */
-TEST_F_TIMEOUT(mirror, protection, 120)
+TEST_F(mirror, protection)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -283,7 +283,7 @@ TEST_F_TIMEOUT(mirror, protection, 120)
 	EXPECT_EQ(0, memcmp(at(env, 0), at(env, 1), 64));
 }
 
-TEST_F_TIMEOUT(mirror, unmap, 60)
+TEST_F(mirror, unmap)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -341,7 +341,7 @@ TEST_F_TIMEOUT(mirror, unmap, 60)
 	EXPECT_EQ(PAGES, allocated(env->fd));
 }
 
-TEST_F_TIMEOUT(mirror, query, 60)
+TEST_F(mirror, query)
 {
 	struct mdma *m = &self->env.dev[0];
 	const __u32 present = VFIO_MDMA_QUERY_FLAG_PRESENT;
@@ -390,7 +390,7 @@ TEST_F_TIMEOUT(mirror, query, 60)
 }
 
 /* The window reaches past the end of the file, which grows and shrinks. */
-TEST_F_TIMEOUT(mirror, past_the_end, 60)
+TEST_F(mirror, past_the_end)
 {
 	struct test_env *env = &self->env;
 
@@ -415,7 +415,7 @@ TEST_F_TIMEOUT(mirror, past_the_end, 60)
 }
 
 /* One page at several IOVAs: it must go from all of them. */
-TEST_F_TIMEOUT(mirror, aliases, 60)
+TEST_F(mirror, aliases)
 {
 	struct mdma *m = &self->env.dev[0];
 	struct test_env *env = &self->env;
@@ -452,7 +452,7 @@ static void followed(struct __test_metadata *_metadata, struct test_env *env, __
 }
 
 /* Huge folios, and windows that are not aligned to them. */
-TEST_F_TIMEOUT(mirror, huge_folios, 180)
+TEST_F(mirror, huge_folios)
 {
 	const size_t pages = 3 * HUGE_PAGES;
 	struct mdma *m = &self->env.dev[0];
@@ -525,7 +525,7 @@ static double seconds(void)
 }
 
 /* A window is paid for by the pages that the file has, not by its size. */
-TEST_F_TIMEOUT(mirror, sparse_is_cheap, 180)
+TEST_F(mirror, sparse_is_cheap)
 {
 	const __u64 tera = 1ULL << 40, chunk = 1 << 20, dense = 16 * chunk;
 	struct mdma *m = &self->env.dev[0];

@@ -7,11 +7,11 @@
  * The core's tracepoint has the range of each revocation; the IOMMU's table and the
  * device's copies show that the pages are still there.
  */
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/sigbus.h"
 #include "lib/test_env.h"
 #include "lib/trace.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	HUGE_PAGES
 
@@ -89,7 +89,7 @@ static bool undisturbed(struct test_env *env, size_t first, size_t pages)
 	return !env_differences(env, 0, first, pages);
 }
 
-TEST_F_TIMEOUT(neighbours, of_a_hole_in_a_huge_folio, 120)
+TEST_F(neighbours, of_a_hole_in_a_huge_folio)
 {
 	const size_t holes[] = { 0, 99, PAGES - 1 };
 	struct test_env *env = &self->env;
@@ -125,7 +125,7 @@ TEST_F_TIMEOUT(neighbours, of_a_hole_in_a_huge_folio, 120)
 }
 
 /* A huge folio that leaves page by page: each takes its own translation with it. */
-TEST_F_TIMEOUT(neighbours, of_each_hole_in_turn, 120)
+TEST_F(neighbours, of_each_hole_in_turn)
 {
 	struct test_env *env = &self->env;
 	size_t i;
@@ -150,7 +150,7 @@ TEST_F_TIMEOUT(neighbours, of_each_hole_in_turn, 120)
 }
 
 /* Part of a page: it is zeroed where it is. */
-TEST_F_TIMEOUT(neighbours, byte_of_a_page, 60)
+TEST_F(neighbours, byte_of_a_page)
 {
 	struct test_env *env = &self->env;
 
@@ -164,7 +164,7 @@ TEST_F_TIMEOUT(neighbours, byte_of_a_page, 60)
 }
 
 /* The same at both edges of a hole in a huge folio: one page leaves, two are zeroed. */
-TEST_F_TIMEOUT(neighbours, parts_of_pages_in_a_huge_folio, 60)
+TEST_F(neighbours, parts_of_pages_in_a_huge_folio)
 {
 	struct test_env *env = &self->env;
 
@@ -182,7 +182,7 @@ TEST_F_TIMEOUT(neighbours, parts_of_pages_in_a_huge_folio, 60)
 }
 
 /* The rest of the last page, behind the end of the file, is zeroed where it is. */
-TEST_F_TIMEOUT(neighbours, truncate_to_the_same_size, 60)
+TEST_F(neighbours, truncate_to_the_same_size)
 {
 	struct test_env *env = &self->env;
 
@@ -196,7 +196,7 @@ TEST_F_TIMEOUT(neighbours, truncate_to_the_same_size, 60)
 }
 
 /* A seal asks which references there are, and takes none. */
-TEST_F_TIMEOUT(neighbours, of_a_seal, 60)
+TEST_F(neighbours, of_a_seal)
 {
 	struct test_env *env = &self->env;
 	struct iovec page = { .iov_len = PAGE };
@@ -228,7 +228,7 @@ TEST_F_TIMEOUT(neighbours, of_a_seal, 60)
 }
 
 /* Another consumer has no room for a page: the file does not get it. */
-TEST_F_TIMEOUT(neighbours, of_a_refused_page, 60)
+TEST_F(neighbours, of_a_refused_page)
 {
 	struct test_env *env = &self->env;
 	const size_t had = 8;
@@ -250,7 +250,7 @@ TEST_F_TIMEOUT(neighbours, of_a_refused_page, 60)
 }
 
 /* The memory of one page fails. */
-TEST_F_TIMEOUT(neighbours, of_a_failing_page, 120)
+TEST_F(neighbours, of_a_failing_page)
 {
 	struct test_env *env = &self->env;
 	const size_t bad = 77;

@@ -6,8 +6,8 @@
 #include <linux/loop.h>
 #include <linux/mempolicy.h>
 
+#include "lib/harness.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	(512UL << 20 >> 12)	/* of a sparse file: as much as the node has */
 #define NODE	1		/* with memory, part of which is CMA, but without a CPU */
@@ -86,7 +86,7 @@ static bool has_loop_and_movable(const __u64 movable[2])
 
 #define NEEDS_LOOP	"needs ZONE_MOVABLE (movablecore=) and CONFIG_BLK_DEV_LOOP"
 
-TEST_F_TIMEOUT(other_users, loop_leaves_first, 60)
+TEST_F(other_users, loop_leaves_first)
 {
 	struct test_env *env = &self->env;
 
@@ -103,7 +103,7 @@ TEST_F_TIMEOUT(other_users, loop_leaves_first, 60)
 	EXPECT_EQ(8, new_movable_pages(env, self->movable));
 }
 
-TEST_F_TIMEOUT(other_users, consumer_leaves_first, 60)
+TEST_F(other_users, consumer_leaves_first)
 {
 	struct test_env *env = &self->env;
 
@@ -120,7 +120,7 @@ TEST_F_TIMEOUT(other_users, consumer_leaves_first, 60)
 }
 
 /* MADV_COLLAPSE: EINVAL is for what another attempt cannot do either. */
-TEST_F_TIMEOUT(other_users, collapse_is_not_to_be_tried_again, 60)
+TEST_F(other_users, collapse_is_not_to_be_tried_again)
 {
 	struct test_env *env = &self->env;
 	int i;
@@ -244,7 +244,7 @@ static void leave_cma(struct __test_metadata *_metadata, struct test_env *env, i
 
 #define NEEDS_CMA	"needs memory for CMA on a second node"
 
-TEST_F_TIMEOUT(other_users, leave_cma_within_the_node, 240)
+TEST_F(other_users, leave_cma_within_the_node)
 {
 	__u64 frames[2];
 
@@ -253,7 +253,7 @@ TEST_F_TIMEOUT(other_users, leave_cma_within_the_node, 240)
 	leave_cma(_metadata, &self->env, NODE);
 }
 
-TEST_F_TIMEOUT(other_users, leave_cma_for_the_policys_node, 240)
+TEST_F(other_users, leave_cma_for_the_policys_node)
 {
 	__u64 frames[2];
 

@@ -6,9 +6,9 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	256
 #define LIMIT	16UL
@@ -43,7 +43,7 @@ static int map_flags(struct test_env *env, int fd, __u32 flags)
 }
 
 /* An ordinary user that receives a device and a descriptor has these, and no more. */
-TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
+TEST_F(rights, passed_to_a_stranger)
 {
 	struct test_env *env = &self->env;
 	int ro, wo, path, status;
@@ -95,7 +95,7 @@ TEST_F_TIMEOUT(rights, passed_to_a_stranger, 60)
 }
 
 /* Root in a user namespace of its own has the same limit. */
-TEST_F_TIMEOUT(rights, user_namespace, 60)
+TEST_F(rights, user_namespace)
 {
 	struct test_env *env = &self->env;
 	int status;
@@ -122,7 +122,7 @@ TEST_F_TIMEOUT(rights, user_namespace, 60)
  * The privileges of the process that maps decide, as they are at that time. Another
  * process's privilege, or one that comes or goes later, makes no difference.
  */
-TEST_F_TIMEOUT(rights, privilege_comes_and_goes, 60)
+TEST_F(rights, privilege_comes_and_goes)
 {
 	struct test_env *env = &self->env;
 	int status;
@@ -151,7 +151,7 @@ TEST_F_TIMEOUT(rights, privilege_comes_and_goes, 60)
 }
 
 /* The process that maps the file is charged, whichever process created it. */
-TEST_F_TIMEOUT(rights, creator_is_gone, 60)
+TEST_F(rights, creator_is_gone)
 {
 	struct test_env *env = &self->env;
 	struct mdma *m = &env->dev[0];
@@ -209,7 +209,7 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
  * A process is killed, with the only descriptors of the device: its memory, which lives
  * on in another process, is no longer charged.
  */
-TEST_F_TIMEOUT(rights, killed, 60)
+TEST_F(rights, killed)
 {
 	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
 	struct test_env *env = &self->env;

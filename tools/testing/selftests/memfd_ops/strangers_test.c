@@ -4,10 +4,10 @@
  * its mirror becomes incomplete, which debugfs reports, and its owner can have it complete
  * again.
  */
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/sigbus.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	256
 
@@ -65,7 +65,7 @@ static void map_as_stranger(struct test_env *env, int ro, size_t limit)
 }
 
 /* The owner adds pages in every way; the stranger's device reaches none of these. */
-TEST_F_TIMEOUT(strangers, refuse_nothing, 60)
+TEST_F(strangers, refuse_nothing)
 {
 	const size_t had = variant->limit, first = 100;
 	struct test_env *env = &self->env;
@@ -107,7 +107,7 @@ TEST_F_TIMEOUT(strangers, refuse_nothing, 60)
 }
 
 /* The device's copy from a page that its mirror lacks ends with a fault. */
-TEST_F_TIMEOUT(strangers, read_no_page_that_they_lack, 60)
+TEST_F(strangers, read_no_page_that_they_lack)
 {
 	const size_t had = variant->limit;
 	struct test_env *env = &self->env;
@@ -136,7 +136,7 @@ TEST_F_TIMEOUT(strangers, read_no_page_that_they_lack, 60)
 }
 
 /* A consumer that can write may refuse a page: the file does not get it. */
-TEST_F_TIMEOUT(strangers, unlike_consumers_that_write, 60)
+TEST_F(strangers, unlike_consumers_that_write)
 {
 	const size_t had = variant->limit;
 	struct test_env *env = &self->env;

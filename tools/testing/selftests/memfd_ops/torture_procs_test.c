@@ -22,8 +22,8 @@
  *
  * With WITH_KVM, guests are among the devices: that is kvm_torture_procs_test.
  */
+#include "lib/harness.h"
 #include "torture_procs/torture_procs.h"
-#include "../kselftest_harness.h"
 
 #define KPF_ANON	12
 #define KPF_SWAPBACKED	14
@@ -206,7 +206,7 @@ FIXTURE_TEARDOWN(torture_procs)
 	cgroup_leave();
 }
 
-TEST_F_TIMEOUT(torture_procs, all, TEST_LONGEST)
+TEST_F(torture_procs, all)
 {
 	struct supervisor *s = &self->s;
 	long before, seconds;

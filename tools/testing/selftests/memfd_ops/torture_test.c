@@ -13,9 +13,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "lib/harness.h"
 #include "lib/random.h"
 #include "lib/test_env.h"
-#include "../kselftest_harness.h"
 
 #define THREADS		6
 #define REGIONS		16
@@ -427,7 +427,7 @@ static int set_up(struct test_env *env, size_t pages)
 	return ret ? ret : env_keep_followed(env);
 }
 
-TEST_F_TIMEOUT(torture, small_pages, TEST_LONGEST)
+TEST_F(torture, small_pages)
 {
 	int ret = set_up(&self->env, HUGE_PAGES);
 
@@ -438,7 +438,7 @@ TEST_F_TIMEOUT(torture, small_pages, TEST_LONGEST)
 	torture(_metadata, &self->env, false);
 }
 
-TEST_F_TIMEOUT(torture, huge_pages, TEST_LONGEST)
+TEST_F(torture, huge_pages)
 {
 	int ret = set_up(&self->env, REGIONS * HUGE_PAGES);
 
@@ -552,7 +552,7 @@ static int disagreements(struct race *race, int i)
 	return sum;
 }
 
-TEST_F_TIMEOUT(torture, races, 300)
+TEST_F(torture, races)
 {
 	unsigned int seed, round = 0, full = 0;
 	struct worker w = { };

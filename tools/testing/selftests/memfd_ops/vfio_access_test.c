@@ -5,8 +5,8 @@
  * it next to that range. With the emulated device alone, and with a real device that has
  * the same mappings.
  */
+#include "lib/harness.h"
 #include "lib/vfio_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	4		/* of each of the mappings, one after the other: */
 
@@ -128,7 +128,7 @@ static bool follows(struct test_env *env, size_t page, unsigned int seed)
 }
 
 /* Pages that are there, and holes. */
-TEST_F_TIMEOUT(access, refused, 60)
+TEST_F(access, refused)
 {
 	struct test_env *env = &self->env;
 	const __u64 how[] = { 0, PIN };
@@ -164,7 +164,7 @@ TEST_F_TIMEOUT(access, refused, 60)
 			  soft_read(&env->pin, how[i] + BASE - PAGE, data, PAGE));
 }
 
-TEST_F_TIMEOUT(access, ordinary_beside_it, 60)
+TEST_F(access, ordinary_beside_it)
 {
 	struct test_env *env = &self->env;
 	enum range range;
@@ -187,7 +187,7 @@ TEST_F_TIMEOUT(access, ordinary_beside_it, 60)
  * An access that begins in the allowed range, or ends there. VFIO unpins the pages that
  * it has pinned until it fails: otherwise unmapping would fail, or never end.
  */
-TEST_F_TIMEOUT(access, across, 60)
+TEST_F(access, across)
 {
 	struct test_env *env = &self->env;
 	const __u64 ends[] = { iova_in(FOLLOWED, 0) - PAGE, iova_in(BEHIND, 0) - PAGE };
@@ -217,7 +217,7 @@ TEST_F_TIMEOUT(access, across, 60)
 }
 
 /* Memory pinned next to it stays pinned until unmapped, however the file changes. */
-TEST_F_TIMEOUT(access, pinned_beside_it, 60)
+TEST_F(access, pinned_beside_it)
 {
 	struct test_env *env = &self->env;
 	const __u64 where = iova_in(BEFORE, 0);
@@ -259,7 +259,7 @@ TEST_F_TIMEOUT(access, pinned_beside_it, 60)
 }
 
 /* The same page of the file, by address for the one and followed for the other. */
-TEST_F_TIMEOUT(access, same_page_by_address, 60)
+TEST_F(access, same_page_by_address)
 {
 	struct test_env *env = &self->env;
 	const __u64 where = BASE + GIB;
@@ -288,7 +288,7 @@ TEST_F_TIMEOUT(access, same_page_by_address, 60)
  * The mapping is the space's, not the device's: where there is an emulated device
  * alone no table has it, one that joins has all of it, and it stays when that goes.
  */
-TEST_F_TIMEOUT(access, real_one_comes_and_goes, 60)
+TEST_F(access, real_one_comes_and_goes)
 {
 	struct test_env *env = &self->env;
 	unsigned char data[PAGE];
@@ -351,7 +351,7 @@ FIXTURE_TEARDOWN(join)
 	vfio_env_teardown(&self->env);
 }
 
-TEST_F_TIMEOUT(join, refused_in_time, 60)
+TEST_F(join, refused_in_time)
 {
 	const size_t size = PAGES * PAGE;
 	struct test_env *env = &self->env;

@@ -11,7 +11,7 @@
 
 #include "lib/attach.h"
 #include "lib/fail.h"
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 
 FIXTURE(attach)
 {
@@ -63,7 +63,7 @@ static int detach(struct test_env *env, struct vdev *d)
 	return 0;
 }
 
-TEST_F_TIMEOUT(attach, no_memory, 240)
+TEST_F(attach, no_memory)
 {
 	struct test_env *env = &self->env;
 	struct vdev *d = self->env.vdev;
@@ -136,7 +136,7 @@ FIXTURE_TEARDOWN(table)
 }
 
 /* A page table of its own: made, and put in the place of the other one. */
-TEST_F_TIMEOUT(table, no_memory, 240)
+TEST_F(table, no_memory)
 {
 	struct test_env *env = &self->env;
 	struct vdev *d = self->env.vdev;
@@ -214,7 +214,7 @@ static bool is_not_copied(struct test_env *env, int ret)
 }
 
 /* That pages which follow cannot be copied is also said without memory, or ENOMEM. */
-TEST_F_TIMEOUT(table, no_memory_to_refuse_a_copy, 240)
+TEST_F(table, no_memory_to_refuse_a_copy)
 {
 	struct test_env *env = &self->env;
 
@@ -240,7 +240,7 @@ static int seal_future_write(struct test_env *env)
  * The seal refuses later mappings alone. To a mapping that was there before, page tables
  * that it enters later are as good as the first one.
  */
-TEST_F_TIMEOUT(table, future_write_seal, 120)
+TEST_F(table, future_write_seal)
 {
 	struct test_env *env = &self->env;
 	struct vdev *d = self->env.vdev;
@@ -297,7 +297,7 @@ FIXTURE_TEARDOWN(two)
 }
 
 /* Both follow, and whichever goes, the other one does not notice. */
-TEST_F_TIMEOUT(two, iommus, 240)
+TEST_F(two, iommus)
 {
 	struct test_env *env = &self->env;
 	struct vdev *const d[] = { &env->edu, &env->dma };
@@ -334,7 +334,7 @@ TEST_F_TIMEOUT(two, iommus, 240)
 }
 
 /* The second device joins, and the first one leaves and joins, after the seal. */
-TEST_F_TIMEOUT(two, future_write_seal, 120)
+TEST_F(two, future_write_seal)
 {
 	struct test_env *env = &self->env;
 
@@ -380,7 +380,7 @@ static bool is_unmapped(struct test_env *env, int ret)
 }
 
 /* What takes pages away from devices needs no memory. */
-TEST_F_TIMEOUT(two, no_memory_to_unmap, 120)
+TEST_F(two, no_memory_to_unmap)
 {
 	struct test_env *env = &self->env;
 
@@ -481,7 +481,7 @@ static void *come_and_go(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(shared, joins_and_leaves, 300)
+TEST_F(shared, joins_and_leaves)
 {
 	struct test_env *env = &self->env;
 	struct busy busy = { .env = env, .fd = memfd_create("busy", MFD_CLOEXEC) };
@@ -654,7 +654,7 @@ static int race_run(struct race *race, int nth)
 	return wrong ? -EIO : race->detached;
 }
 
-TEST_F_TIMEOUT(soft, map_fails_while_detached, 600)
+TEST_F(soft, map_fails_while_detached)
 {
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffdio_api api = { .api = UFFD_API };

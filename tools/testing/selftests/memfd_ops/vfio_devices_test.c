@@ -5,9 +5,9 @@
  */
 #include <signal.h>
 
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/vfio_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	64		/* that most tests map, of a file of 2 MiB */
 #define LIMIT	16UL		/* of a process that has one */
@@ -81,7 +81,7 @@ FIXTURE_TEARDOWN(late_cdev)
 }
 
 /* The device comes after the mapping, and after pages; it finds them all. */
-TEST_F_TIMEOUT(late, mapped_first, 120)
+TEST_F(late, mapped_first)
 {
 	struct test_env *env = &self->env;
 
@@ -128,7 +128,7 @@ TEST_F_TIMEOUT(late, mapped_first, 120)
 }
 
 /* The device goes, the mapping stays. */
-TEST_F_TIMEOUT(late, again, 120)
+TEST_F(late, again)
 {
 	struct test_env *env = &self->env;
 
@@ -190,7 +190,7 @@ TEST_F_TIMEOUT(late, again, 120)
 }
 
 /* A type1 container without devices has no mappings. */
-TEST_F_TIMEOUT(late_type1, last_device, 60)
+TEST_F(late_type1, last_device)
 {
 	struct test_env *env = &self->env;
 
@@ -208,7 +208,7 @@ TEST_F_TIMEOUT(late_type1, last_device, 60)
 	EXPECT_TRUE(reached(env, 5, 1));
 }
 
-TEST_F_TIMEOUT(late, two_devices, 120)
+TEST_F(late, two_devices)
 {
 	struct test_env *env = &self->env;
 
@@ -238,7 +238,7 @@ TEST_F_TIMEOUT(late, two_devices, 120)
 }
 
 /* From one IOAS to another, without a moment in between. */
-TEST_F_TIMEOUT(late_cdev, replace_ioas, 120)
+TEST_F(late_cdev, replace_ioas)
 {
 	struct test_env *env = &self->env;
 	__u32 first, second = 0;
@@ -285,7 +285,7 @@ TEST_F_TIMEOUT(late_cdev, replace_ioas, 120)
 }
 
 /* Two page tables of one IOAS: each has the range. */
-TEST_F_TIMEOUT(late_cdev, page_tables, 120)
+TEST_F(late_cdev, page_tables)
 {
 	struct test_env *env = &self->env;
 	__u32 hwpt = 0;
@@ -320,7 +320,7 @@ TEST_F_TIMEOUT(late_cdev, page_tables, 120)
 }
 
 /* A device that cannot have the mappings is not attached. */
-TEST_F_TIMEOUT(late_cdev, does_not_fit, 60)
+TEST_F(late_cdev, does_not_fit)
 {
 	struct test_env *env = &self->env;
 
@@ -369,7 +369,7 @@ static pid_t user(struct test_env *env)
 	return pid;
 }
 
-TEST_F_TIMEOUT(late, killed_under_dma, 120)
+TEST_F(late, killed_under_dma)
 {
 	struct test_env *env = &self->env;
 	int status;
@@ -418,7 +418,7 @@ static bool sleeps(pid_t pid)
 	return strstr(text, ") D ") || strstr(text, ") S ");
 }
 
-TEST_F_TIMEOUT(late, unbound_while_mapped, 120)
+TEST_F(late, unbound_while_mapped)
 {
 	struct test_env *env = &self->env;
 	pid_t pid, unbinder;
@@ -460,7 +460,7 @@ TEST_F_TIMEOUT(late, unbound_while_mapped, 120)
  * The process that opened and mapped is gone. The mapping belongs to the processes with
  * the descriptors, but its pages are charged to the first one, whose limit remains.
  */
-TEST_F_TIMEOUT(late, passed_on, 120)
+TEST_F(late, passed_on)
 {
 	struct test_env *env = &self->env;
 	int pipefd[2], fds[4], pidfd, status, i;

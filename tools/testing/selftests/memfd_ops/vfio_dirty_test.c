@@ -5,7 +5,7 @@
  */
 #include "lib/attach.h"
 #include "lib/fail.h"
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 
 #define TRACKING	IOMMU_HWPT_ALLOC_DIRTY_TRACKING
 
@@ -63,7 +63,7 @@ static int dirty(struct test_env *env, __u32 id, __u64 where, size_t pages, __u6
  * The dirty bits of what follows would come and go with the pages. So it is not tracked, and
  * that is said when tracking is switched on, rather than in the middle of a migration.
  */
-TEST_F_TIMEOUT(soft, not_tracked, 60)
+TEST_F(soft, not_tracked)
 {
 	const __u64 before = iova(0) - PAGE;
 	struct test_env *env = &self->env;
@@ -96,7 +96,7 @@ TEST_F_TIMEOUT(soft, not_tracked, 60)
 }
 
 /* The other order: nothing that cannot be tracked comes while something is. */
-TEST_F_TIMEOUT(soft, not_mapped_while_tracked, 60)
+TEST_F(soft, not_mapped_while_tracked)
 {
 	struct test_env *env = &self->env;
 	struct vdev *d = &env->dma;
@@ -149,7 +149,7 @@ static bool is_followed(struct test_env *env, int ret)
 	       space_unmap(&env->space, iova(PAGES), PAGE) == PAGE;
 }
 
-TEST_F_TIMEOUT(soft, no_memory_to_refuse_tracking, 120)
+TEST_F(soft, no_memory_to_refuse_tracking)
 {
 	struct test_env *env = &self->env;
 

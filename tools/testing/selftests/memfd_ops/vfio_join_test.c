@@ -6,7 +6,7 @@
  */
 #include "lib/attach.h"
 #include "lib/fail.h"
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 
 FIXTURE(join)
 {
@@ -48,7 +48,7 @@ FIXTURE_TEARDOWN(join)
  * behind, and can be attached then. Without anything by address: that type1 takes
  * for mapped from then on, although the step for MSIs has failed.
  */
-TEST_F_TIMEOUT(join, no_memory, 240)
+TEST_F(join, no_memory)
 {
 	struct test_env *env = &self->env;
 	struct vdev *d = self->env.vdev;
@@ -142,7 +142,7 @@ static bool half_is_tracked(struct test_env *env, int ret)
 		     is_tracked(env, 0);
 }
 
-TEST_F_TIMEOUT(join, no_memory_to_track_dirty_pages, 240)
+TEST_F(join, no_memory_to_track_dirty_pages)
 {
 	struct test_env *env = &self->env;
 
@@ -171,7 +171,7 @@ static bool iommu_is(struct vdev *d, const char *name)
  * AMD's needs no memory to attach, so that it is shared whatever fails. virtio-iommu
  * needs some even to detach, which the core warns of: there nothing fails.
  */
-TEST_F_TIMEOUT(join, domain_of_its_own, 600)
+TEST_F(join, domain_of_its_own)
 {
 	struct test_env *env = &self->env;
 	struct vdev *d = self->env.vdev;

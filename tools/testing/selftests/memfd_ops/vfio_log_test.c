@@ -6,7 +6,7 @@
  */
 #include <pthread.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/vfio_env.h"
 
 #define PAGES	64		/* of the file */
@@ -51,7 +51,7 @@ static __u64 report(struct test_env *env)
 	return space_dirty_pages(&env->space, BASE, PAGES, &got) ? 0xdead : got;
 }
 
-TEST_F_TIMEOUT(log, mapped, 120)
+TEST_F(log, mapped)
 {
 	struct test_env *env = &self->env;
 
@@ -72,7 +72,7 @@ TEST_F_TIMEOUT(log, mapped, 120)
 	EXPECT_EQ(0xdead, report(env));
 }
 
-TEST_F_TIMEOUT(log, left, 120)
+TEST_F(log, left)
 {
 	struct test_env *env = &self->env;
 
@@ -101,7 +101,7 @@ TEST_F_TIMEOUT(log, left, 120)
 }
 
 /* The emulated device stays, the other one goes: with it the pages that it has written to. */
-TEST_F_TIMEOUT(log, device_left, 120)
+TEST_F(log, device_left)
 {
 	struct test_env *env = &self->env;
 
@@ -142,7 +142,7 @@ static int unmap_and_get(struct test_env *env, __u64 iova, size_t pages, void *d
 }
 
 /* Memory by address on both sides, in the same words of the report: all of it is dirty. */
-TEST_F_TIMEOUT(log, with_neighbours, 120)
+TEST_F(log, with_neighbours)
 {
 	const __u64 behind = iova(PAGES), before = iova(0) - BEFORE * PAGE;
 	struct test_env *env = &self->env;
@@ -180,7 +180,7 @@ TEST_F_TIMEOUT(log, with_neighbours, 120)
 }
 
 /* A report that cannot be delivered is not lost. */
-TEST_F_TIMEOUT(log, cannot_be_written, 120)
+TEST_F(log, cannot_be_written)
 {
 	struct test_env *env = &self->env;
 	unsigned char *mem;
@@ -215,7 +215,7 @@ static size_t count_bits(const unsigned char *log, size_t size)
 }
 
 /* A large, sparse range, with memory by address before it so that the report is shifted */
-TEST_F_TIMEOUT(log, large, 120)
+TEST_F(log, large)
 {
 	const size_t there[] = { 0, 1, 32, 4095, 4096, 32700, 32764, 32765, 32767, 32768,
 				 65535, 65536, 98303, 131071, 131072, MANY - 2, MANY - 1 };
@@ -275,7 +275,7 @@ static void *come_and_go(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(log, none_is_lost, 240)
+TEST_F(log, none_is_lost)
 {
 	static unsigned char log[BUSY / 8], all[BUSY / 8];
 	struct test_env *env = &self->env;

@@ -6,12 +6,12 @@
 #include <time.h>
 
 #include "lib/fail.h"
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/vfio_fixture.h"
 
 #define PAGES	64		/* that most tests map, of a file of 2 MiB */
 
-TEST_F_TIMEOUT(vfio, announced, 60)
+TEST_F(vfio, announced)
 {
 	struct test_env *env = &self->env;
 	struct type1_map map = type1_request(env->fd, 0, BASE, PAGE, DMA_RW);
@@ -29,7 +29,7 @@ TEST_F_TIMEOUT(vfio, announced, 60)
 }
 
 /* Every way in which a file gets a page, after it was mapped. */
-TEST_F_TIMEOUT(vfio, follow, 120)
+TEST_F(vfio, follow)
 {
 	struct test_env *env = &self->env;
 	unsigned char data[PAGE];
@@ -64,7 +64,7 @@ TEST_F_TIMEOUT(vfio, follow, 120)
 }
 
 /* A window need not begin where the file does. */
-TEST_F_TIMEOUT(vfio, offset, 60)
+TEST_F(vfio, offset)
 {
 	struct test_env *env = &self->env;
 
@@ -79,7 +79,7 @@ TEST_F_TIMEOUT(vfio, offset, 60)
 	EXPECT_TRUE(all(at(env, 4), PAGE, 0));
 }
 
-TEST_F_TIMEOUT(vfio, sparse, 60)
+TEST_F(vfio, sparse)
 {
 	const size_t size = 64 * GIB, far = 40 * GIB;
 	struct test_env *env = &self->env;
@@ -107,7 +107,7 @@ TEST_F_TIMEOUT(vfio, sparse, 60)
 }
 
 /* The device has the access that the mapping grants. (VT-d has no write-only access.) */
-TEST_F_TIMEOUT(vfio, read_only, 60)
+TEST_F(vfio, read_only)
 {
 	struct test_env *env = &self->env;
 	long faults = mdma_iommu_faults();
@@ -123,7 +123,7 @@ TEST_F_TIMEOUT(vfio, read_only, 60)
 	EXPECT_TRUE(filled(at(env, 0), 1));
 }
 
-TEST_F_TIMEOUT(vfio, unmap, 120)
+TEST_F(vfio, unmap)
 {
 	struct test_env *env = &self->env;
 
@@ -160,7 +160,7 @@ TEST_F_TIMEOUT(vfio, unmap, 120)
 	EXPECT_TRUE(reached(env, 15, 3));
 }
 
-TEST_F_TIMEOUT(vfio, unmap_part, 120)
+TEST_F(vfio, unmap_part)
 {
 	const int error = variant->way == TYPE1 ? -EINVAL : -ENOENT;
 	struct test_env *env = &self->env;
@@ -187,7 +187,7 @@ TEST_F_TIMEOUT(vfio, unmap_part, 120)
 	EXPECT_TRUE(blocked(env, 20));
 }
 
-TEST_F_TIMEOUT(vfio, overlaps, 120)
+TEST_F(vfio, overlaps)
 {
 	struct test_env *env = &self->env;
 	const struct {
@@ -234,7 +234,7 @@ TEST_F_TIMEOUT(vfio, overlaps, 120)
 	munmap(mem, PAGES * PAGE);
 }
 
-TEST_F_TIMEOUT(vfio, no_memory_to_map, 240)
+TEST_F(vfio, no_memory_to_map)
 {
 	const __u64 spread = 1UL << 36;
 	struct test_env *env = &self->env;

@@ -4,9 +4,9 @@
  * against which limit (I8): the table in Documentation/userspace-api/vfio-memfd.rst. Each
  * of its rows is a test, here or in vfio_rights_test.c.
  */
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/vfio_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	256UL		/* of the file */
 #define LIMIT	16UL
@@ -92,7 +92,7 @@ static bool limit_from_outside(rlim_t pages)
 	return !status;
 }
 
-TEST_F_TIMEOUT(memlock, one_limit_followed_first, 120)
+TEST_F(memlock, one_limit_followed_first)
 {
 	struct test_env *env = &self->env;
 
@@ -110,7 +110,7 @@ TEST_F_TIMEOUT(memlock, one_limit_followed_first, 120)
 	EXPECT_TRUE(table_has(env, &env->edu, 0, PAGES, LIMIT - 1));
 }
 
-TEST_F_TIMEOUT(memlock, one_limit_by_address_first, 120)
+TEST_F(memlock, one_limit_by_address_first)
 {
 	struct test_env *env = &self->env;
 
@@ -128,7 +128,7 @@ TEST_F_TIMEOUT(memlock, one_limit_by_address_first, 120)
 }
 
 /* mlock() and MAP_LOCKED are charged to the process as well. */
-TEST_F_TIMEOUT(memlock, one_limit_with_mlock, 120)
+TEST_F(memlock, one_limit_with_mlock)
 {
 	struct test_env *env = &self->env;
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED;
@@ -155,7 +155,7 @@ TEST_F_TIMEOUT(memlock, one_limit_with_mlock, 120)
 }
 
 /* The limit counts as it is when a page comes: raised or lowered while the device runs. */
-TEST_F_TIMEOUT(memlock, follows_prlimit, 120)
+TEST_F(memlock, follows_prlimit)
 {
 	struct test_env *env = &self->env;
 
@@ -182,7 +182,7 @@ TEST_F_TIMEOUT(memlock, follows_prlimit, 120)
 }
 
 /* What a mapping lacks it gets once the limit is higher. */
-TEST_F_TIMEOUT(memlock, fills_after_prlimit, 120)
+TEST_F(memlock, fills_after_prlimit)
 {
 	struct test_env *env = &self->env;
 
@@ -229,7 +229,7 @@ static int map_as(struct test_env *env, uid_t user, int nth, size_t pages)
  * Processes of a user that share an iommufd have one limit together, also after they have
  * exited: their pages remain. Charged processes have one each.
  */
-TEST_F_TIMEOUT(memlock, processes_of_a_user, 120)
+TEST_F(memlock, processes_of_a_user)
 {
 	const int want = variant->process ? 0 : -ENOMEM;
 	struct test_env *env = &self->env;
@@ -246,7 +246,7 @@ TEST_F_TIMEOUT(memlock, processes_of_a_user, 120)
 }
 
 /* A child brings pages of the same file: the process that mapped is charged. */
-TEST_F_TIMEOUT(memlock, fork, 120)
+TEST_F(memlock, fork)
 {
 	const int want = variant->process ? 0 : -ENOMEM;
 	struct test_env *env = &self->env;
@@ -300,7 +300,7 @@ static void exec_self(struct space *s)
  * charges the mapping to it nevertheless, and the new program begins with nothing, as it
  * does by address.
  */
-TEST_F_TIMEOUT(memlock, exec, 120)
+TEST_F(memlock, exec)
 {
 	const int want = variant->process ? 0 : ENOMEM;
 	struct test_env *env = &self->env;
@@ -324,7 +324,7 @@ TEST_F_TIMEOUT(memlock, exec, 120)
  * With CAP_IPC_LOCK a mapping has no limit, and keeps none. A process is charged for it
  * all the same, a user is not.
  */
-TEST_F_TIMEOUT(memlock, privileged, 120)
+TEST_F(memlock, privileged)
 {
 	struct test_env *env = &self->env;
 

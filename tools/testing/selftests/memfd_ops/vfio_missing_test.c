@@ -7,7 +7,7 @@
  */
 #include <sys/eventfd.h>
 
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/vfio_fixture.h"
 
@@ -107,7 +107,7 @@ static bool out_of_reach(struct test_env *env, size_t page)
 }
 
 /* Nobody is refused a page, and the mapping gets it when there is room. */
-TEST_F_TIMEOUT(vfio, may_miss, 120)
+TEST_F(vfio, may_miss)
 {
 	struct test_env *env = &self->env;
 	int event = new_event();
@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(vfio, may_miss, 120)
 }
 
 /* The eventfd can be another one, or none; closed or not, the kernel keeps it. */
-TEST_F_TIMEOUT(vfio, events, 60)
+TEST_F(vfio, events)
 {
 	struct test_env *env = &self->env;
 	int first = new_event(), second = new_event();
@@ -198,7 +198,7 @@ TEST_F_TIMEOUT(vfio, events, 60)
 }
 
 /* Mapping reads pages back from swap, those that it then lacks as well. */
-TEST_F_TIMEOUT(vfio, in_swap, 60)
+TEST_F(vfio, in_swap)
 {
 	struct test_env *env = &self->env;
 	size_t i;
@@ -224,7 +224,7 @@ TEST_F_TIMEOUT(vfio, in_swap, 60)
 }
 
 /* A descriptor that cannot write refuses nobody a page; but its mapping can fail. */
-TEST_F_TIMEOUT(vfio, reads_only, 60)
+TEST_F(vfio, reads_only)
 {
 	struct test_env *env = &self->env;
 	int event = new_event(), fd = reopen(env->fd, O_RDONLY);
@@ -264,7 +264,7 @@ TEST_F_TIMEOUT(vfio, reads_only, 60)
 }
 
 /* A mapping with a veto lacks nothing. */
-TEST_F_TIMEOUT(vfio, veto, 60)
+TEST_F(vfio, veto)
 {
 	struct test_env *env = &self->env;
 	int event = new_event();
@@ -367,7 +367,7 @@ static int try(struct test_env *env, struct request r)
 			ioctl(env->space.fd, IOMMU_IOAS_FILL, &ioas));
 }
 
-TEST_F_TIMEOUT(bad, calls, 120)
+TEST_F(bad, calls)
 {
 	const int set = VFIO_IOMMU_FILL_MEMFD_SET_EVENTFD;
 	const int unknown = variant->way == TYPE1 ? EINVAL : EOPNOTSUPP;
@@ -412,7 +412,7 @@ TEST_F_TIMEOUT(bad, calls, 120)
 	EXPECT_TRUE(still_works(env, self->event));
 }
 
-TEST_F_TIMEOUT(bad, structures, 60)
+TEST_F(bad, structures)
 {
 	struct test_env *env = &self->env;
 	struct {
@@ -467,7 +467,7 @@ TEST_F_TIMEOUT(bad, structures, 60)
 }
 
 /* A mapping by address has no memfd to lack. */
-TEST_F_TIMEOUT(bad, by_address, 60)
+TEST_F(bad, by_address)
 {
 	struct test_env *env = &self->env;
 	unsigned char *mem;

@@ -5,9 +5,9 @@
  */
 #include <pthread.h>
 
+#include "lib/harness.h"
 #include "lib/sigbus.h"
 #include "lib/vfio_env.h"
-#include "../kselftest_harness.h"
 
 #define UNMAP_DELAY	"/sys/module/vfio_memfd_test/parameters/unmap_delay_ms"
 
@@ -92,7 +92,7 @@ static void write_next_to_a_hole(struct __test_metadata *_metadata, struct test_
  * An invalidation that has begun for all of a huge folio, and waits for the slow consumer,
  * would have the DMA fault.
  */
-TEST_F_TIMEOUT(vfio, dma_next_to_a_slow_hole, 120)
+TEST_F(vfio, dma_next_to_a_slow_hole)
 {
 	const size_t pages[] = { 0, HOLE - 1, HOLE + 1, HUGE_PAGES - 1 };
 	struct test_env *env = &self->env;
@@ -137,7 +137,7 @@ static void wait_for_slow_one(struct test_env *env)
  * A second page that leaves while the consumers are busy with the first one: what they
  * keep in reserve for the first must not be missing for the second.
  */
-TEST_F_TIMEOUT(vfio, dma_next_to_two_pages_that_leave, 120)
+TEST_F(vfio, dma_next_to_two_pages_that_leave)
 {
 	const size_t bad = 200, page = 300;
 	struct test_env *env = &self->env;

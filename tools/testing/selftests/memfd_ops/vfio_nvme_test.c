@@ -7,8 +7,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "lib/harness.h"
 #include "lib/vfio_env.h"
-#include "../kselftest_harness.h"
 
 /* Each command in flight has a huge folio of its own, and a page in it. */
 #define FOLIOS	(NVME_IN_FLIGHT + 1UL)
@@ -176,7 +176,7 @@ static void *punch_all(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(nvme, next_to_holes, 240)
+TEST_F(nvme, next_to_holes)
 {
 	struct test_env *env = &self->env;
 	struct traffic traffic = {

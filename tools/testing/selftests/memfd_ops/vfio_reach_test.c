@@ -3,7 +3,7 @@
  * A device that does not reach all IOVAs of a range, or for which some have another meaning,
  * cannot have the range, whether or not the file has a page there.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/vfio_env.h"
 
 #define PAGES		8
@@ -86,7 +86,7 @@ static bool refused(struct test_env *env, struct vdev *d, __u64 where)
 	return ret == -EINVAL;
 }
 
-TEST_F_TIMEOUT(reach, reserved, 300)
+TEST_F(reach, reserved)
 {
 	struct test_env *env = &self->env;
 
@@ -97,7 +97,7 @@ TEST_F_TIMEOUT(reach, reserved, 300)
 	EXPECT_EQ(0, vdev_open(&env->space, &env->edu));
 }
 
-TEST_F_TIMEOUT(reach, aperture, 120)
+TEST_F(reach, aperture)
 {
 	const __u64 end = 1UL << SOFT_BITS;
 	struct test_env *env = &self->env;
@@ -109,7 +109,7 @@ TEST_F_TIMEOUT(reach, aperture, 120)
 }
 
 /* The IOMMU of QEMU's devices has 48 bits as VT-d, and 64 as AMD's and on virtio. */
-TEST_F_TIMEOUT(reach, aperture_of_edu, 300)
+TEST_F(reach, aperture_of_edu)
 {
 	struct test_env *env = &self->env;
 	char iommu[64];
@@ -142,7 +142,7 @@ FIXTURE_TEARDOWN(page_table)
 }
 
 /* Made before, for the device that does not reach the range. */
-TEST_F_TIMEOUT(page_table, does_not_reach, 120)
+TEST_F(page_table, does_not_reach)
 {
 	struct test_env *env = &self->env;
 	__u32 id;

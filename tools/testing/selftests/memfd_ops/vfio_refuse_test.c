@@ -3,7 +3,7 @@
  * Mappings that VFIO type1 and iommufd refuse, and requests for which a followed range
  * cannot serve. See Documentation/userspace-api/vfio-memfd.rst.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/vfio_fixture.h"
 
 #define PAGES	64		/* that most tests map, of a file of 2 MiB */
@@ -117,7 +117,7 @@ static int map_at(struct test_env *env, __u64 where, size_t size)
 	return space_map(&env->space, env->fd, 0, where, size, DMA_RW);
 }
 
-TEST_F_TIMEOUT(vfio, refused, 120)
+TEST_F(vfio, refused)
 {
 	struct test_env *env = &self->env;
 	const struct {
@@ -184,7 +184,7 @@ static int try_type1(struct test_env *env, struct type1_map map)
 	return errno_of(ioctl(env->space.fd, VFIO_IOMMU_MAP_DMA, &map));
 }
 
-TEST_F_TIMEOUT(type1, refused, 60)
+TEST_F(type1, refused)
 {
 	struct test_env *env = &self->env;
 	const struct type1_map good = type1_request(env->fd, 0, BASE, PAGE, DMA_RW);
@@ -243,7 +243,7 @@ static int try_ioas(struct test_env *env, struct iommu_ioas_map_file map)
 	return errno_of(ioctl(env->space.fd, IOMMU_IOAS_MAP_FILE, &map));
 }
 
-TEST_F_TIMEOUT(iommufd, refused, 60)
+TEST_F(iommufd, refused)
 {
 	struct test_env *env = &self->env;
 	const struct iommu_ioas_map_file good = ioas_request(&env->space, env->fd, 0,
@@ -298,7 +298,7 @@ TEST_F_TIMEOUT(iommufd, refused, 60)
 	EXPECT_TRUE(reached(env, 0, 1));
 }
 
-TEST_F_TIMEOUT(iommufd, kernel_chooses_iova, 60)
+TEST_F(iommufd, kernel_chooses_iova)
 {
 	struct test_env *env = &self->env;
 	struct iommu_ioas_map_file map = ioas_request(&env->space, env->fd, 0, BASE, PAGE,
@@ -337,7 +337,7 @@ static int map_one(struct test_env *env, int fd, __u32 prot)
 	return space_map(&env->space, fd, 0, BASE, PAGE, prot);
 }
 
-TEST_F_TIMEOUT(vfio, files, 60)
+TEST_F(vfio, files)
 {
 	struct test_env *env = &self->env;
 	int fd, pipefd[2];
@@ -409,7 +409,7 @@ TEST_F_TIMEOUT(vfio, files, 60)
 
 #define DMA_LIMIT	"/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
 
-TEST_F_TIMEOUT(late_type1, too_many, 60)
+TEST_F(late_type1, too_many)
 {
 	struct test_env *env = &self->env;
 	char limit[32];
@@ -435,7 +435,7 @@ TEST_F_TIMEOUT(late_type1, too_many, 60)
 	EXPECT_TRUE(reached(env, 3, 1));
 }
 
-TEST_F_TIMEOUT(iommufd, not_copied, 60)
+TEST_F(iommufd, not_copied)
 {
 	struct test_env *env = &self->env;
 	struct iommu_ioas_copy copy = {
@@ -463,7 +463,7 @@ TEST_F_TIMEOUT(iommufd, not_copied, 60)
 	EXPECT_EQ(0, consumers_of(env->fd));
 }
 
-TEST_F_TIMEOUT(type1, no_address_to_update, 60)
+TEST_F(type1, no_address_to_update)
 {
 	struct test_env *env = &self->env;
 	const int fd = env->space.fd;

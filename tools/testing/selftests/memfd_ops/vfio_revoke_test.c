@@ -5,7 +5,7 @@
  * it, and on VT-d the number of faults as well.
  */
 #include "lib/fail.h"
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/vfio_fixture.h"
 
 #define PAGES	64		/* that most tests map, of a file of 2 MiB */
@@ -26,7 +26,7 @@ static int by_madvise(struct test_env *env, size_t page)
 }
 
 /* Every way in which a file loses a page on purpose. */
-TEST_F_TIMEOUT(vfio, lose, 240)
+TEST_F(vfio, lose)
 {
 	int (*const take[])(struct test_env *env, size_t page) = {
 		by_punch, by_truncate, by_madvise,
@@ -56,7 +56,7 @@ TEST_F_TIMEOUT(vfio, lose, 240)
  * A DMA in flight writes the old page before punch returns, or nothing: it does not
  * write to the next owner of that page.
  */
-TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
+TEST_F(vfio, lose_under_dma)
 {
 	struct test_env *env = &self->env;
 	int round, other, again = 0;
@@ -107,7 +107,7 @@ TEST_F_TIMEOUT(vfio, lose_under_dma, 120)
 	close(other);
 }
 
-TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
+TEST_F(vfio, hole_in_huge_page)
 {
 	struct test_env *env = &self->env;
 	const size_t others[] = { 0, 99, 101, HUGE_PAGES - 1 };
@@ -139,7 +139,7 @@ TEST_F_TIMEOUT(vfio, hole_in_huge_page, 120)
 }
 
 /* A page that the IOMMU has no memory for does not come; it can come later. */
-TEST_F_TIMEOUT(vfio, no_memory_to_follow, 240)
+TEST_F(vfio, no_memory_to_follow)
 {
 	struct test_env *env = &self->env;
 	int nth, left, ret, failed = 0;

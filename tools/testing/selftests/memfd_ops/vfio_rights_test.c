@@ -8,10 +8,10 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "lib/harness.h"
 #include "lib/rights.h"
 #include "lib/sigbus.h"
 #include "lib/vfio_env.h"
-#include "../kselftest_harness.h"
 
 #define PAGES	256		/* of the file */
 #define LIMIT	16UL
@@ -76,7 +76,7 @@ FIXTURE_TEARDOWN(limit)
 }
 
 /* Too many to map: nothing of it stays, and fewer can be mapped. */
-TEST_F_TIMEOUT(limit, refuses_to_map, 60)
+TEST_F(limit, refuses_to_map)
 {
 	struct test_env *env = &self->env;
 
@@ -103,7 +103,7 @@ TEST_F_TIMEOUT(limit, refuses_to_map, 60)
 }
 
 /* A page too many later: the call that adds it fails, and the file does not have it. */
-TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
+TEST_F(limit, refuses_what_comes)
 {
 	struct test_env *env = &self->env;
 	char data[3 * PAGE] = "";
@@ -140,7 +140,7 @@ TEST_F_TIMEOUT(limit, refuses_what_comes, 60)
 }
 
 /* Pages count while a device has them, no matter how that ends. */
-TEST_F_TIMEOUT(limit, given_back, 120)
+TEST_F(limit, given_back)
 {
 	struct test_env *env = &self->env;
 	int round;
@@ -183,7 +183,7 @@ TEST_F_TIMEOUT(limit, given_back, 120)
  * The pages of a mapping that is in no domain yet do not count. Attaching has too many
  * pages then, and fails: also for a process that may lock any number, but did not map.
  */
-TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
+TEST_F(limit, refuses_to_attach)
 {
 	struct test_env *env = &self->env;
 	int i;
@@ -232,7 +232,7 @@ TEST_F_TIMEOUT(limit, refuses_to_attach, 60)
 }
 
 /* Pages that are in two domains count once, whichever of them goes, or comes again. */
-TEST_F_TIMEOUT(limit, counts_once, 120)
+TEST_F(limit, counts_once)
 {
 	struct test_env *env = &self->env;
 	struct vdev *const d[] = { &env->edu, &env->dma };
@@ -286,7 +286,7 @@ static void *bring(void *arg)
  * When one of two domains goes, the pages are counted for the other: not for both
  * meanwhile, or a call would fail that adds a page for which there is room.
  */
-TEST_F_TIMEOUT(limit, counts_once_meanwhile, 240)
+TEST_F(limit, counts_once_meanwhile)
 {
 	const size_t many = 4096;
 	struct test_env *env = &self->env;
@@ -347,7 +347,7 @@ static __attribute__((noreturn)) int maps_and_waits(void *arg)
  * its memory, which lives on in another process, and no device has references to pages
  * any more: the file can be sealed against writing.
  */
-TEST_F_TIMEOUT(limit, killed, 60)
+TEST_F(limit, killed)
 {
 	static unsigned char stack[64 << 10] __attribute__((aligned(16)));
 	struct test_env *env = &self->env;
@@ -499,7 +499,7 @@ static bool can_but_read(struct test_env *env)
  * A process that receives a device and a descriptor has these, and no more: another
  * user, and root in a user namespace of its own, which lifts no limit and opens no file.
  */
-TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
+TEST_F(stranger, has_what_it_was_given)
 {
 	struct test_env *env = &self->env;
 	int pipefd[2], status;
@@ -548,7 +548,7 @@ TEST_F_TIMEOUT(stranger, has_what_it_was_given, 60)
 }
 
 /* The same by birth: a child that has become another user. */
-TEST_F_TIMEOUT(stranger, inherits_no_more, 60)
+TEST_F(stranger, inherits_no_more)
 {
 	struct test_env *env = &self->env;
 	struct gift gift;

@@ -7,9 +7,9 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "lib/harness.h"
 #include "lib/late_page.h"
 #include "lib/rights.h"
-#include "../kselftest_harness.h"
 #include "lib/vfio_fixture.h"
 
 #define PAGES	64		/* that most tests map, of a file of 2 MiB */
@@ -40,7 +40,7 @@ static int map_one(struct test_env *env, int fd, __u32 prot)
 }
 
 /* A process that may not write to the file may not have the device write to it. */
-TEST_F_TIMEOUT(vfio, seals, 60)
+TEST_F(vfio, seals)
 {
 	const int seals[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE };
 	struct test_env *env = &self->env;
@@ -81,7 +81,7 @@ static int look_only(struct test_env *env)
 }
 
 /* A sealed file does not change: not while a device can write to it, or to its holes. */
-TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
+TEST_F(vfio, seals_and_writers)
 {
 	const __u64 reader = iova(PAGES);
 	struct test_env *env = &self->env;
@@ -118,7 +118,7 @@ TEST_F_TIMEOUT(vfio, seals_and_writers, 120)
 }
 
 /* F_SEAL_FUTURE_WRITE refuses later mappings; a device that writes goes on. */
-TEST_F_TIMEOUT(vfio, seals_and_later_writers, 60)
+TEST_F(vfio, seals_and_later_writers)
 {
 	struct test_env *env = &self->env;
 
@@ -138,7 +138,7 @@ TEST_F_TIMEOUT(vfio, seals_and_later_writers, 60)
 }
 
 /* What a file that may not grow or shrink refuses does not reach the device either. */
-TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
+TEST_F(vfio, seals_of_the_size)
 {
 	const int more[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, 0 };
 	const size_t size = 16;
@@ -189,7 +189,7 @@ TEST_F_TIMEOUT(vfio, seals_of_the_size, 120)
 }
 
 /* The right to write is the mapping's, from the call that maps it on: no device is needed. */
-TEST_F_TIMEOUT(late_cdev, seals_and_no_device, 60)
+TEST_F(late_cdev, seals_and_no_device)
 {
 	struct test_env *env = &self->env;
 
@@ -219,7 +219,7 @@ TEST_F_TIMEOUT(late_cdev, seals_and_no_device, 60)
 }
 
 /* A mapping that is refused, for whatever reason, does not keep the seal off. */
-TEST_F_TIMEOUT(vfio, seals_after_a_refusal, 60)
+TEST_F(vfio, seals_after_a_refusal)
 {
 	struct test_env *env = &self->env;
 
@@ -259,7 +259,7 @@ static void wait_for_map(struct test_env *env, pid_t pid)
 }
 
 /* A process that waits for the file with its mapping can be killed (I11). */
-TEST_F_TIMEOUT(vfio, killed_in_a_busy_file, 60)
+TEST_F(vfio, killed_in_a_busy_file)
 {
 	struct test_env *env = &self->env;
 	struct writer w = { .env = env, .late = LATE_PAGE_INIT };

@@ -4,7 +4,7 @@
  * taken away, and others given. A mapping that follows a memfd has no address, and is not in
  * the way.
  */
-#include "../kselftest_harness.h"
+#include "lib/harness.h"
 #include "lib/vfio_env.h"
 
 #define ALL	(VFIO_DMA_UNMAP_FLAG_VADDR | VFIO_DMA_UNMAP_FLAG_ALL)
@@ -81,7 +81,7 @@ static int attach(struct test_env *env)
 	return ret;
 }
 
-TEST_F_TIMEOUT(vaddr, live_update, 120)
+TEST_F(vaddr, live_update)
 {
 	struct test_env *env = &self->env;
 	const int fd = env->space.fd;
@@ -100,7 +100,7 @@ TEST_F_TIMEOUT(vaddr, live_update, 120)
 }
 
 /* A call that fails in the middle has changed nothing, wherever the ranges that follow are. */
-TEST_F_TIMEOUT(vaddr, second_time, 120)
+TEST_F(vaddr, second_time)
 {
 	struct test_env *env = &self->env;
 	const int fd = env->space.fd;

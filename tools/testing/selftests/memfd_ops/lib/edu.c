@@ -6,7 +6,7 @@
 #include "edu.h"
 
 /* The longest DMA, in seconds, even if the emulator is slow. */
-#define EDU_TIMEOUT	60
+#define EDU_TIMEOUT	300
 
 __u64 edu_read(struct vdev *d, int reg)
 {

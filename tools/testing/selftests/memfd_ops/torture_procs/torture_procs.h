@@ -26,7 +26,7 @@
 #define MAX_REGION	HUGE_PAGES
 #define MAX_PAGES	(WORKERS * MAX_REGION)
 #define ROUND		1500000	/* microseconds between two stand-stills */
-#define PATIENCE	120	/* seconds, for anything to come to its end */
+#define PATIENCE	300	/* seconds, for anything to come to its end */
 
 #define BASE		(4UL << 30)	/* the IOVA of a VFIO device's first window */
 
