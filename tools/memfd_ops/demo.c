@@ -584,6 +584,7 @@ static void all_lose_a_page(void)
 	status = copy(a, 30, 5);
 	check(status == VFIO_MDMA_STATUS_FAULT,
 	      "device A's next copy from page 30 ended with %s", status_name(status));
+	mdma_iommu_faulted(faults_before);	/* waits for it */
 	faults = mdma_iommu_faults();
 	if (faults < 0)
 		printf("  --    this IOMMU, as emulated, does not count its faults\n");

@@ -533,22 +533,16 @@ static void make_hole(struct window *w, size_t at)
 	      w->given_back, all ? "" : ", for the pages are pinned");
 }
 
-/*
- * The IOMMU's interrupt may come a bit after the command's completion. Where faults
- * are not counted: -1.
- */
-static long faults_since(long before)
+/* -1 where the IOMMU does not count its faults */
+static long faults_since(const struct window *w, long before)
 {
-	double deadline = now_ms() + 500;
 	long faults;
 
-	do {
-		faults = mdma_iommu_faults();
-		if (faults < 0)
-			return -1;
-		usleep(1000);
-	} while (faults == before && now_ms() < deadline);
-	return faults - before;
+	/* the interrupt may come a bit after the command's completion */
+	if (w->follows)
+		mdma_iommu_faulted(before);
+	faults = mdma_iommu_faults();
+	return faults < 0 ? -1 : faults - before;
 }
 
 /* The controller reads from the disk into the hole. */
@@ -558,7 +552,7 @@ static void dma_into_hole(struct window *w, size_t at)
 	int status;
 
 	status = transfer(NVME_READ, DISK_NEW, w->iova + at, 1);
-	faults = faults_since(faults);
+	faults = faults_since(w, faults);
 	w->blocked = faults;
 
 	/* The status is up to the device; so is whether it survives. */

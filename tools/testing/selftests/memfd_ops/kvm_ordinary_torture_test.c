@@ -314,6 +314,7 @@ TEST_F(ordinary, all_at_once)
 	t->seed = test_seed();
 	random = t->seed + 4;
 	*(__u32 *)at(&g->env, LANDING) = 0;
+	mdma_expect_iommu_faults();
 	for (i = 0; i < ARRAY_SIZE(actors); i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, actors[i], t));
 	while (!goals_reached(t) && !t->wrong)

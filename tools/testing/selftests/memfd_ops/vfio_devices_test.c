@@ -380,6 +380,7 @@ TEST_F(late, killed_under_dma)
 	pid = user(env);
 	ASSERT_LT(0, pid);
 	EXPECT_EQ(1, consumers_of(env->fd));
+	mdma_expect_iommu_faults();
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	/* once it is gone, so is all that it had */
