@@ -103,7 +103,7 @@ int mdma_copy(struct mdma *m, __u64 src, __u64 dst, __u64 len);
  * /proc/interrupts, one per faulting transfer on VT-d. -ENODEV where there is
  * no such line: other IOMMUs, as emulated, do not count their faults.
  *
- * The lab counts the faults in the kernel's log, unless the caller expects them: by
+ * The lab takes a fault in the kernel's log for a failure, unless the caller expects it: by
  * the next mdma_iommu_faulted(), or mdma_expect_iommu_faults().
  */
 long mdma_iommu_faults(void);

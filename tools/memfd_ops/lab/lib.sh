@@ -125,6 +125,7 @@ complaints() {
 		-e 'Bad page|pagealloc: ' \
 		-e 'kmemleak: .*(new suspected|disabled)' \
 		"$1" | grep -v 'BUG: KCSAN: data-race'
+	unexpected_faults "$1"
 	our_races "$1"; } | grep .
 }
 
