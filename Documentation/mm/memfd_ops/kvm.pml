@@ -22,6 +22,8 @@
  * - A reference on a folio is a fault's: others come and go within one step.
  * - The page that replaces a migrated one has its number. The old one is free as soon as
  *   the new one is in the file.
+ * - KVM loses a page that is swapped out as one that is migrated. memfd_ops.pml has the
+ *   rest of swap.
  * - KVM looks at the sequence before it takes mmu_lock as well, only to save time.
  * - Private and shared attributes change under mmu_lock, with an invalidation of KVM's
  *   own, which does not concern the file.
@@ -38,23 +40,26 @@
  *   one only after a split.
  */
 
-/* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
+/*
+ * Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks, but only
+ * if calls interleave
+ */
 mtype = {
 	none,
 	/* faults */
-	no_retry,		/* I2: maps without looking at the sequence */
 	seq_only,		/* I2: maps during an invalidation */
 	in_progress_only,	/* I2: maps a page that was invalidated meanwhile */
 	/* invalidations */
 	end_before_removal,	/* I2: ends an invalidation too early */
 	replace_unlocked,	/* I2: the same, of a folio that is not locked any more */
-	no_flush,		/* I2: leaves translations in the TLB */
 	split_mapped,		/* I2: freezes a folio that is mapped */
+	last_range,		/* I2: notes only the range of the last memslot */
 	old_slot,		/* I7: looks at the memslot that its invalid copy replaced */
 	end_newcomer,		/* I7: ends in a memslot that came after it began */
 	/* memslots */
 	no_srcu,		/* I7: unbinds while a fault uses the memslot */
-	no_zap,			/* I2: unbinds a memslot of which pages are mapped */
+	zap_early,		/* I2: zaps the memslot before faults are over */
+	flush_unlocked,		/* I2: zaps it, and flushes after mmu_lock */
 	unbind_zeroes,		/* I7: forgets invalidations of the other memslot, too */
 	unbind_keeps		/* I7: keeps counting invalidations that do not end */
 };
@@ -62,6 +67,11 @@ mtype = {
 #define MISTAKE		none
 #endif
 #define mistake(m)	(MISTAKE == m)
+
+/* With -DCALL=atomic, one call after the other: no mistake is found then */
+#ifndef CALL
+#define CALL
+#endif
 
 mtype = { I1, I2, I7 };
 /* The second operand makes spin print the name of the broken invariant */
@@ -87,7 +97,6 @@ bool i_rwsem;
 /* struct kvm_memory_slot, and the notifier in its struct kvm_memfd; slot[0] is unused */
 #define A		1
 #define B		2
-#define BOTH_SLOTS	(bit(A) | bit(B))
 #define window(s)	(bit(1) | ((s) == A))	/* bit(0) */
 #define ABSENT		0
 #define VISIBLE		1
@@ -133,7 +142,13 @@ inline folio_put(f)
  * virt/kvm/memfd.c
  */
 
-/* Marks pages accessed, which takes a reference for a moment */
+/*
+ * Marks pages accessed, which takes a reference for a moment. Flushes only what it zaps, and
+ * so relies on others that zap to flush before they release mmu_lock.
+ */
+#define VMM		2	/* the _pid of vmm() */
+#define unflushed	(mistake(flush_unlocked) && _pid == VMM)
+
 inline zap(s, lost)
 {
 	HOLDS(I2, !frozen || !(slot[s].spte & (lost)));
@@ -142,10 +157,10 @@ inline zap(s, lost)
 		/* a huge entry goes as a whole */
 		huge_spte = false;
 		slot[A].spte = 0;
-		slot[A].tlb = (mistake(no_flush) -> slot[A].tlb : 0)
+		slot[A].tlb = (unflushed -> slot[A].tlb : 0)
 	:: else ->
-		slot[s].spte = slot[s].spte & ~(lost);
-		slot[s].tlb = slot[s].tlb & ~(mistake(no_flush) -> 0 : (lost))
+		slot[s].tlb = slot[s].tlb & ~(unflushed -> 0 : (lost) & slot[s].spte);
+		slot[s].spte = slot[s].spte & ~(lost)
 	fi
 }
 
@@ -158,7 +173,7 @@ inline kvm_memfd_invalidate(s)
 {
 	HOLDS(I7, slot[s].registered);
 	if
-	:: !mmu_invalidate_in_progress -> mmu_invalidate_range = 0
+	:: !mmu_invalidate_in_progress || mistake(last_range) -> mmu_invalidate_range = 0
 	:: else
 	fi;
 	mmu_invalidate_range = mmu_invalidate_range | gfns(s, inv[_pid].pages & window(s));
@@ -200,13 +215,16 @@ inline memfd_next_consumer(set)
 	slot[c].nr_active = slot[c].nr_active + (c -> 1 : 0)
 }
 
+#define overlapping(set) \
+	((slot[A].registered -> bit(A) : 0) | \
+	 (slot[B].registered && (set) & bit(1) -> bit(B) : 0))
+
 /* A memslot loses the folio as a whole */
 inline memfd_invalidate_begin(set)
 {
 	d_step {
 		inv[_pid].pages = (large && cached -> BOTH : (set));
-		inv[_pid].notified = (slot[A].registered -> bit(A) : 0) |
-			(slot[B].registered && inv[_pid].pages & bit(1) -> bit(B) : 0);
+		inv[_pid].notified = overlapping(inv[_pid].pages);
 		memfd_next_consumer(inv[_pid].notified)
 	}
 	do
@@ -219,16 +237,20 @@ inline memfd_invalidate_begin(set)
 	od
 }
 
-#define to_end	(inv[_pid].notified | BOTH_SLOTS * mistake(end_newcomer))
-
 inline memfd_invalidate_end()
 {
-	d_step { memfd_next_consumer(to_end) }
+	d_step {
+		if
+		:: mistake(end_newcomer) -> inv[_pid].notified = overlapping(inv[_pid].pages)
+		:: else
+		fi;
+		memfd_next_consumer(inv[_pid].notified)
+	}
 	do
 	:: d_step {
 		c ->
 		kvm_memfd_invalidate_end(c);
-		memfd_next_consumer(to_end)
+		memfd_next_consumer(inv[_pid].notified)
 	   }
 	:: d_step { !c -> inv[_pid].pages = 0; inv[_pid].notified = 0 }; break
 	od
@@ -287,15 +309,16 @@ active proctype caller()
 	byte p, c, set;
 
 	do
-	:: atomic {
-		!stopping && !i_rwsem ->
-		i_rwsem = true;
-		if
-		:: set = bit(0)
-		:: set = bit(1)
-		:: set = BOTH
-		fi
-	   }
+	:: CALL {
+		atomic {
+			!stopping && !i_rwsem ->
+			i_rwsem = true;
+			if
+			:: set = bit(0)
+			:: set = bit(1)
+			:: set = BOTH
+			fi
+		}
 		memfd_invalidate_begin(set);
 		if
 		:: mistake(end_before_removal) -> memfd_invalidate_end()
@@ -332,6 +355,7 @@ active proctype caller()
 			HOLDS(I1, !(reachable & ~cached));
 			i_rwsem = false
 		}
+	   }
 	:: atomic { stopping -> stop(); break }
 	od
 }
@@ -341,14 +365,15 @@ active proctype memory()
 	byte f, c, set;
 
 	do
-	:: atomic {	/* shmem_migrate_folio() */
-		if
-		:: present(0) && lockable(0) -> f = 0
-		:: present(1) && lockable(1) -> f = folio_of(1)
-		fi;
-		locked[f] = true;
-		set = pages_of(f)
-	   }
+	:: CALL {
+		atomic {	/* shmem_migrate_folio() */
+			if
+			:: present(0) && lockable(0) -> f = 0
+			:: present(1) && lockable(1) -> f = folio_of(1)
+			fi;
+			locked[f] = true;
+			set = pages_of(f)
+		}
 		memfd_invalidate_begin(set);	/* memfd_replace_begin() */
 		if
 		:: mistake(replace_unlocked) -> memfd_invalidate_end(); locked[f] = false
@@ -361,11 +386,13 @@ active proctype memory()
 		:: else -> memfd_invalidate_end(); locked[f] = false
 		fi;
 		atomic { f = 0; set = 0 }
-	:: atomic {	/* split_huge_page_to_list_to_order() */
-		large && cached && lockable(0) && !refs[0] ->
-		locked[0] = true;
-		set = BOTH
 	   }
+	:: CALL {
+		atomic {	/* split_huge_page_to_list_to_order() */
+			large && cached && lockable(0) && !refs[0] ->
+			locked[0] = true;
+			set = BOTH
+		}
 		if
 		:: mistake(split_mapped)
 		:: else -> memfd_invalidate_begin(set)	/* memfd_freeze_begin() */
@@ -377,6 +404,7 @@ active proctype memory()
 		:: else -> memfd_invalidate_end()
 		fi;
 		atomic { locked[0] = false; set = 0 }
+	   }
 	:: atomic { stop(); break }
 	od
 }
@@ -387,13 +415,14 @@ active proctype vmm()
 	byte s;
 
 	do
-	:: atomic {
-		!stopping ->
-		if
-		:: s = A
-		:: s = B
-		fi
-	   }
+	:: CALL {
+		atomic {
+			!stopping ->
+			if
+			:: s = A
+			:: s = B
+			fi
+		}
 		if
 		:: slot[s].is == ABSENT ->
 			memfd_register_falloc_notifier(s);	/* kvm_memfd_bind() */
@@ -403,16 +432,21 @@ active proctype vmm()
 			d_step {
 				slot[s].copy_rmaps = slot[s].rmaps;
 				slot[s].is = INVALID;
-				srcu_waits = srcu_reader
+				srcu_waits = srcu_reader;
+				zap(s, BOTH * mistake(zap_early))
 			}
 			d_step {
 				!srcu_waits || mistake(no_srcu) ->
 				srcu_waits = false;
 				slot[s].rmaps = slot[s].copy_rmaps;
-				zap(s, BOTH * !mistake(no_zap))
+				zap(s, BOTH * !mistake(zap_early))
 			}
-			/* kvm_delete_memslot(); no fault has the memslot any more */
-			slot[s].is = ABSENT;
+			d_step {
+				/* flush_unlocked flushes here */
+				slot[s].tlb = slot[s].tlb & slot[s].spte;
+				/* kvm_delete_memslot(); no fault has the memslot any more */
+				slot[s].is = ABSENT
+			}
 			/* kvm_memfd_unbind() */
 			memfd_unregister_falloc_notifier(s);
 			d_step {
@@ -432,14 +466,15 @@ active proctype vmm()
 			}
 		fi;
 		s = 0
+	   }
 	:: atomic { stopping -> stop(); break }
 	od
 }
 
 #define is_page_fault_stale \
-	(mmu_seq_changed && !mistake(in_progress_only) && !mistake(no_retry) || \
+	(mmu_seq_changed && !mistake(in_progress_only) || \
 	 mmu_invalidate_in_progress && mmu_invalidate_range & gfns(s, bit(p)) && \
-	 !mistake(seq_only) && !mistake(no_retry))
+	 !mistake(seq_only))
 
 /* get_lock_pfn()'s @order */
 #define may_be_whole	(!listed(BOTH))
@@ -450,16 +485,17 @@ active proctype guest()
 	bool whole, found;
 
 	do
-	:: atomic {	/* a fault begins, and notes the sequence */
-		!stopping && (slot[A].is == VISIBLE || slot[B].is == VISIBLE) ->
-		if
-		:: slot[A].is == VISIBLE -> s = A; p = 0
-		:: slot[A].is == VISIBLE -> s = A; p = 1
-		:: slot[B].is == VISIBLE -> s = B; p = 1
-		fi;
-		srcu_reader = true;
-		mmu_seq_changed = false
-	   }
+	:: CALL {
+		atomic {	/* a fault begins, and notes the sequence */
+			!stopping && (slot[A].is == VISIBLE || slot[B].is == VISIBLE) ->
+			if
+			:: slot[A].is == VISIBLE -> s = A; p = 0
+			:: slot[A].is == VISIBLE -> s = A; p = 1
+			:: slot[B].is == VISIBLE -> s = B; p = 1
+			fi;
+			srcu_reader = true;
+			mmu_seq_changed = false
+		}
 		atomic {	/* kvm_memfd_get_pfn() */
 			!present(p) || lockable(p) ->
 			HOLDS(I7, slot[s].registered);
@@ -494,6 +530,7 @@ active proctype guest()
 			whole = false;
 			found = false
 		}
+	   }
 	:: d_step {	/* mmu_first_shadow_root_alloc(): rmaps for active memslots */
 		!shadow_mmu && !stopping ->
 		shadow_mmu = true;
