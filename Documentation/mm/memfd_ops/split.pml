@@ -42,11 +42,13 @@
  *   a second one.
  */
 
-/* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
+/*
+ * Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks, but only
+ * if calls interleave
+ */
 mtype = {
 	none,
 	/* the core */
-	mirror_widened,		/* I10: revokes whole folios from the mirror */
 	list_exact,		/* I7: waits for invalidations of the hole only */
 	readers_wait,		/* I11: maps only after others have mapped again, too */
 	replace_unlisted,	/* I2: migrates a folio during an invalidation */
@@ -54,19 +56,22 @@ mtype = {
 	split_seq_unchanged,	/* I7: splits without a new sequence number */
 	split_any_mirror,	/* I7: takes references for a mirror that came later */
 	no_dirty,		/* I2: splits a clean folio, which reclaim drops */
-	no_retake,		/* I2: takes no references after the split */
-	retake_late,		/* I2: takes them after the invalidation */
+	retake_late,		/* I2: takes references again after the invalidation */
+	failed_split_revokes,	/* I10: revokes a folio that could not be split */
 	/* the mirror */
 	revoke_no_wait,		/* I2: revokes pages while their references are gone */
 	unmap_no_wait,		/* I2: unmaps while the references are gone */
-	no_remap,		/* I4: does not remap pages that could not be removed */
-	cut_clears,		/* I10: clears the large entry before it sets the new one */
-	cut_unflushed		/* I2: flushes only the hole */
+	no_remap		/* I4: does not remap pages that could not be removed */
 };
 #ifndef MISTAKE
 #define MISTAKE		none
 #endif
 #define mistake(m)	(MISTAKE == m)
+
+/* With -DCALL=atomic, one call after the other: no mistake is found then */
+#ifndef CALL
+#define CALL
+#endif
 
 mtype = { I1, I2, I4, I7, I10 };
 /* The second operand makes spin print the name of the broken invariant */
@@ -106,7 +111,7 @@ typedef Invalidation {
 };
 Invalidation inv[2];
 #define list_pages(i)	(mistake(list_exact) -> inv[i].exact : inv[i].pages)
-#define is_over(i)	(inv[i].remapping && !mistake(readers_wait))
+#define is_over(i)	(inv[i].remapping && (i == _pid || !mistake(readers_wait)))
 #define active(i, set)	(!is_over(i) && list_pages(i) & (set))
 #define invalidating(set) (active(0, set) || active(1, set))
 #define listed(set)	((inv[0].pages | inv[1].pages) & (set))
@@ -190,11 +195,9 @@ inline filemap_remove_folio(f)
 inline iommu_cut()
 {
 	pt_large = false;
-	pt = (mistake(cut_clears) -> 0 : BOTH);
-	HOLDS(I10, !(undisturbed & ~pt));
 	pt = BOTH;
 	tlb = BOTH;
-	tlb_large = mistake(cut_unflushed)
+	tlb_large = false
 }
 
 /* Under im->lock. The references go last. */
@@ -291,7 +294,7 @@ inline memfd_invalidate_begin(set)
 {
 	atomic {
 		inv[_pid].pages = (large && (set) -> BOTH : (set));
-		inv[_pid].exact = (mistake(mirror_widened) -> inv[_pid].pages : (set));
+		inv[_pid].exact = set;
 		undisturbed = undisturbed & ~(set);
 		inv[_pid].mirror = registered && inv[_pid].exact & window;
 		if
@@ -381,15 +384,19 @@ inline memfd_split_end()
 					 inv[_pid].pages == BOTH ->
 			HOLDS(I7, nr_unpinned);
 			if
-			:: !mistake(no_retake) && mapped & bit(0) -> folio[0].refs++
+			:: mapped & bit(0) -> folio[0].refs++
 			:: else
 			fi;
 			if
-			:: !mistake(no_retake) && mapped & bit(1) -> folio[folio_of(1)].refs++
+			:: mapped & bit(1) -> folio[folio_of(1)].refs++
 			:: else
 			fi;
 			nr_unpinned--;
-			inv[_pid].unpinned = false
+			inv[_pid].unpinned = false;
+			if
+			:: mistake(failed_split_revokes) && !did_split -> revoke(BOTH)
+			:: else
+			fi
 		:: else
 		fi
 	}
@@ -445,17 +452,18 @@ active proctype caller()
 	bool bytes;
 
 	do
-	:: atomic {
-		!stopping && !i_rwsem ->
-		i_rwsem = true;
-		if
-		:: set = 0; bytes = true
-		:: set = bit(0)
-		:: set = bit(1)
-		:: set = BOTH
-		fi;
-		memfd_invalidate_begin(set)
-	   }
+	:: CALL {
+		atomic {
+			!stopping && !i_rwsem ->
+			i_rwsem = true;
+			if
+			:: set = 0; bytes = true
+			:: set = bit(0)
+			:: set = bit(1)
+			:: set = BOTH
+			fi;
+			memfd_invalidate_begin(set)
+		}
 		/* shmem_undo_range() */
 		do
 		:: atomic {	/* truncate_inode_partial_folio() */
@@ -503,6 +511,7 @@ active proctype caller()
 			bytes = false;
 			call_returns()
 		}
+	   }
 	:: atomic { stopping -> stop(); break }
 	od
 }
@@ -513,25 +522,26 @@ active proctype poison()
 	LOCALS;
 
 	if
-	:: atomic {
-		!stopping && cached ->
-		if
-		:: present(0) -> p = 0
-		:: present(1) -> p = 1
-		fi;
-		poisoned = bit(p);
-		folio[folio_of(p)].refs++;
-		poison_refs = 1;
-		/* memfd_poison_begin() */
-		lockable(p) ->
-		f = folio_of(p);
-		folio[f].locked = true;
-		set = cached & bit(p);
-		memfd_invalidate_begin(set);
-		folio[f].locked = false;
-		set = 0;
-		f = 0
-	   }
+	:: CALL {
+		atomic {
+			!stopping && cached ->
+			if
+			:: present(0) -> p = 0
+			:: present(1) -> p = 1
+			fi;
+			poisoned = bit(p);
+			folio[folio_of(p)].refs++;
+			poison_refs = 1;
+			/* memfd_poison_begin() */
+			lockable(p) ->
+			f = folio_of(p);
+			folio[f].locked = true;
+			set = cached & bit(p);
+			memfd_invalidate_begin(set);
+			folio[f].locked = false;
+			set = 0;
+			f = 0
+		}
 		/* try_to_split_thp_page() */
 		if
 		:: atomic {
@@ -564,6 +574,7 @@ active proctype poison()
 			HOLDS(I1, !(reachable & poisoned));
 			call_returns()
 		}
+	   }
 	:: stopping
 	fi;
 	atomic { stop() }
@@ -574,16 +585,17 @@ active proctype device()
 	LOCALS;
 
 	do
-	:: atomic {	/* iommu_memfd_map(): register with i_rwsem held */
-		!stopping && !i_rwsem ->
-		registered = true;
-		if
-		:: window = bit(0)
-		:: window = bit(1)
-		:: window = BOTH
-		fi;
-		todo = window
-	   }
+	:: CALL {
+		atomic {	/* iommu_memfd_map(): register with i_rwsem held */
+			!stopping && !i_rwsem ->
+			registered = true;
+			if
+			:: window = bit(0)
+			:: window = bit(1)
+			:: window = BOTH
+			fi;
+			todo = window
+		}
 		do
 		:: atomic {
 			todo && !found && !invalidating(window) ->
@@ -591,7 +603,9 @@ active proctype device()
 		   }
 		:: d_step { found -> map_folios(window) }
 		:: atomic { !todo && !found -> im_mapped = true; call_returns(); break }
-		od;
+		od
+	   }
+	   CALL {
 		atomic {	/* iommu_memfd_unmap() */
 			im_mapped = false;
 			closing = true;
@@ -611,6 +625,7 @@ active proctype device()
 			inv[1].mirror = false;
 			inv[1].unpinned = false
 		}
+	   }
 	:: atomic { stopping -> stop(); break }
 	od
 }
@@ -622,41 +637,46 @@ active proctype guest()
 	bool all, found;
 
 	do
-	:: atomic {	/* kvm_memfd_get_pfn() */
-		!stopping && !found ->
+	:: CALL {
+		atomic {	/* kvm_memfd_get_pfn() */
+			!stopping ->
+			if
+			:: p = 0
+			:: p = 1
+			fi;
+			mmu_seq_changed = false;
+			!present(p) || lockable(p) ->
+			found = present(p) && !(poisoned & bit(p));
+			if
+			:: found ->
+				f = folio_of(p);
+				folio[f].dirty = true;
+				all = large && healthy(p) && !listed(BOTH);
+				folio[f].refs++
+			:: else -> p = 0; mmu_seq_changed = true
+			fi
+		}
 		if
-		:: p = 0
-		:: p = 1
-		fi;
-		mmu_seq_changed = false;
-		!present(p) || lockable(p) ->
-		found = present(p) && !(poisoned & bit(p));
-		if
-		:: found ->
-			f = folio_of(p);
-			folio[f].dirty = true;
-			all = large && healthy(p) && !listed(BOTH);
-			folio[f].refs++
-		:: else -> p = 0; mmu_seq_changed = true
+		:: d_step {	/* kvm_tdp_map_page() */
+			found ->
+			if
+			:: mmu_seq_changed
+			:: mmu_invalidate_in_progress && mmu_invalidate_range & bit(p)
+			:: else ->
+				spte_large = spte_large || all;
+				spte = (spte_large -> 0 : spte | bit(p))
+			fi;
+			folio_put(f, 1);
+			p = 0;
+			f = 0;
+			all = false;
+			found = false;
+			mmu_seq_changed = true
+		   }
+		:: !found
 		fi
 	   }
-	:: d_step {	/* kvm_tdp_map_page() */
-		found ->
-		if
-		:: mmu_seq_changed
-		:: mmu_invalidate_in_progress && mmu_invalidate_range & bit(p)
-		:: else ->
-			spte_large = spte_large || all;
-			spte = (spte_large -> 0 : spte | bit(p))
-		fi;
-		folio_put(f, 1);
-		p = 0;
-		f = 0;
-		all = false;
-		found = false;
-		mmu_seq_changed = true
-	   }
-	:: atomic { stopping && !found -> stop(); break }
+	:: atomic { stopping -> stop(); break }
 	od
 }
 
