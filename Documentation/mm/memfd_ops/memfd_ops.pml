@@ -3,7 +3,8 @@
  * The protocol of memfd_ops, as a model for spin, a model checker
  *
  * "make model" visits every state of it, and then shows that spin finds each of
- * the mistakes listed below.
+ * the mistakes listed below, and does not find it without an interleaving: one
+ * that breaks a call on its own is for a unit test.
  *
  * A file of two pages has two consumers. The mirror (drivers/iommu/memfd/) has
  * both pages in its window and pins: it holds a reference on each folio that it
@@ -16,8 +17,8 @@
  *	device	maps the mirror and unmaps it
  *	guest	binds and unbinds the memslot, and touches page 0: as a vCPU, or
  *		while there is no memslot as user space, which only reads it
- *	memory	migrates the folio of page 0, or reclaims it if it is clean, as
- *		long as the caller has not stopped
+ *	memory	migrates the folio of page 0, swaps it out, or reclaims it if it
+ *		is clean, as long as the caller has not stopped
  *
  * Callbacks run in the process that causes them. Each part has the name of the
  * C function that it stands for.
@@ -49,20 +50,26 @@
  *   on the other remain, there is no memory for a third.
  * - mirror_populate() fails in the caller alone. In other processes only -EAGAIN
  *   makes the core drop the folio, which takes the same path.
+ * - write(2) initialises a page before it copies, also without a consumer: none
+ *   registers in between, as i_rwsem is held.
+ * - prepare_folios() reads a page back from swap in one step. Other processes do
+ *   so as they add a page.
  * - Memory is ordered, except where filemap_lock_or_add() notes otherwise, and
  *   every waiter is woken up.
  *
  * The model leaves out folios of more than one page, and poison, which split.pml
- * has; the page tables, memslots and faults of KVM, which kvm.pml has; the file's size; swap, and with it the folio that truncation reads back
- * within its own invalidation, and does not give to consumers; collapse;
- * UFFDIO_COPY, which fills a hole
- * as a fault does, and removes the folio as memfd_populate_or_drop() does; owners;
- * seals;
- * memslots that keep holes, or that had no fault yet; and consumers whose callbacks
- * wait for each other.
+ * has; the page tables, memslots and faults of KVM, which kvm.pml has; the file's
+ * size; the folio that truncation reads back from swap within its own invalidation,
+ * and does not give to consumers; mirrors that may miss pages; collapse;
+ * UFFDIO_COPY, which fills a hole as a fault does, and removes the folio as
+ * memfd_populate_or_drop() does; owners; seals; memslots that keep holes, or that
+ * had no fault yet; and consumers whose callbacks wait for each other.
  */
 
-/* Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks */
+/*
+ * Each mistake (spin -DMISTAKE=...), and the first invariant that it breaks, but only
+ * if calls interleave
+ */
 mtype = {
 	none,
 	/* the core */
@@ -71,30 +78,26 @@ mtype = {
 	no_unregister_wait,	/* I7: unregisters while a callback runs */
 	no_read_begin_wait,	/* I1: looks pages up during an invalidation */
 	no_list_check,		/* I1: populates during an invalidation */
-	seq_unchanged,		/* I1: invalidates without a new sequence number */
-	abort_oldest_first,	/* I5: aborts in order of acceptance */
-	no_abort,		/* I5: does not abort an accepted fallocate() */
+	stays_prepared,		/* I7: aborts at a consumer that has unregistered */
+	swap_no_veto,		/* I4: swaps out a page that a mirror looks up */
+	lookup_locked,		/* I4: looks a folio up before it has been populated */
 	/* shmem */
-	end_before_removal,	/* I2: ends an invalidation too early */
-	populate_too_early,	/* I3: populates before the folio is uptodate */
-	no_second_pass,		/* I4: does not populate after fallocate() */
 	uptodate_unnotified,	/* I4: fails without populate, yet leaves it uptodate */
-	veto_ignored,		/* I5: fallocates after a consumer refused */
-	no_undo,		/* I5: leaves the pages of a failed fallocate() */
-	undo_all,		/* I5: removes pages that others added, too */
-	replace_unnotified,	/* I2: migrates a folio without an invalidation */
-	replace_unlocked,	/* I2: migrates a folio without its lock */
+	undo_unlocked,		/* I5: removes a page that others have initialised */
+	replace_unlocked,	/* I2: migrates or swaps out a folio without its lock */
 	/* the mirror */
 	no_retry,		/* I1: maps without memfd_read_retry() */
-	no_remap,		/* I4: does not remap after an invalidation */
-	unregister_first,	/* I1: unregisters before it unmaps */
-	/* KVM: kvm.pml has more */
-	kvm_no_dirty		/* I2: maps clean folios, which reclaim drops */
+	unregister_first	/* I1: unregisters before it unmaps */
 };
 #ifndef MISTAKE
 #define MISTAKE		none
 #endif
 #define mistake(m)	(MISTAKE == m)
+
+/* With -DCALL=atomic, one call after the other: no mistake is found then */
+#ifndef CALL
+#define CALL
+#endif
 
 mtype = { I1, I2, I3, I4, I5, I7 };
 /* The second operand makes spin print the name of the broken invariant */
@@ -105,7 +108,7 @@ mtype = { I1, I2, I3, I4, I5, I7 };
 #define AGAIN		1
 #define FAILED		2
 
-mtype = { SGP_CACHE, SGP_WRITE, SGP_FALLOC };
+mtype = { SGP_CACHE, SGP_FILL, SGP_FALLOC };
 
 /* Sets are bytes with a bit for each member */
 #define bit(i)		(1 << (i))
@@ -122,7 +125,11 @@ typedef Folio {
 };
 Folio folio[5];
 byte cache[2];
+bool swapped;			/* page 0 is in swap; then cache[0] is 0 */
+#define in_swap(p)	(swapped && (p) == 0)
 #define folio_of(p)	(1 + 2 * (p))
+#define no_memory(p)	(folio[folio_of(p)].refs && folio[folio_of(p) + 1].refs)
+#define unused_folio(p)	(folio_of(p) + (folio[folio_of(p)].refs -> 1 : 0))
 #define page_of(f)	(((f) - 1) / 2)
 
 bool i_rwsem_writer;
@@ -203,7 +210,7 @@ bool mmu_seq_changed = true;	/* unless a fault is under way and saw no change */
 inline call_returns()
 {
 	HOLDS(I1, revoked(MIRROR, 0) && revoked(MIRROR, 1) && revoked(KVM, 0));
-	HOLDS(I4, !im_mapped || complete(0) && complete(1));
+	HOLDS(I4, !im_mapped || complete(0) && complete(1) && !swapped);
 	err = OK
 }
 
@@ -284,7 +291,7 @@ inline memfd_invalidate(set, applies_to)
 	do
 	:: d_step {
 		c == MIRROR ->
-		im_seq_changed = (mistake(seq_unchanged) -> im_seq_changed : ALL_READERS);
+		im_seq_changed = ALL_READERS;
 		mirror_invalidate_page_range(inv[_pid].pages);
 		memfd_next_consumer(inv[_pid].notified)
 	   }
@@ -302,13 +309,18 @@ inline memfd_invalidate_begin(set)
 	memfd_invalidate(set, BOTH_CONSUMERS)
 }
 
-/* A consumer that pins keeps the folio where it is. Others are invalidated. */
-inline memfd_replace_begin(p, f)
+/*
+ * A consumer that pins keeps the folio where it is, and out of swap even before it has a
+ * reference. Others are invalidated.
+ */
+#define memfd_may_be_pinned(p, f, swap_out) \
+	(mn[MIRROR].registered && \
+	 (pending(p) || (swap_out) && !mistake(swap_no_veto) || folio[f].refs != 2))
+
+inline memfd_replace_begin(p, f, swap_out)
 {
 	if
-	:: mistake(replace_unnotified)
-	:: !mistake(replace_unnotified) && mn[MIRROR].registered && folio[f].refs != 2 ->
-		err = AGAIN
+	:: memfd_may_be_pinned(p, f, swap_out) -> err = AGAIN
 	:: else -> memfd_invalidate(bit(p), bit(KVM))
 	fi
 }
@@ -373,7 +385,11 @@ inline memfd_populate_or_drop(p, f, newly_added)
 		memfd_invalidate_begin(bit(p));
 		atomic {
 			if
-			:: newly_added -> cache[p] = 0; folio_put(f)
+			:: newly_added ->
+				/* back to swap: nothing else that is new is dirty */
+				swapped = swapped || folio[f].dirty;
+				cache[p] = 0;
+				folio_put(f)
 			:: else -> folio[f].uptodate = false
 			fi;
 			folio_unlock_put(f)
@@ -402,7 +418,10 @@ inline memfd_register_falloc_notifier(i)
 
 inline memfd_unregister_falloc_notifier(i)
 {
-	d_step { mn[i].unregistering = true; mn[i].prepared = false }
+	d_step {
+		mn[i].unregistering = true;
+		mn[i].prepared = mn[i].prepared && mistake(stays_prepared)
+	}
 	atomic {
 		!mn[i].nr_active || mistake(no_unregister_wait) ->
 		mn[i].registered = false;
@@ -428,7 +447,7 @@ inline memfd_fallocate_begin()
 		:: true -> refused = true
 		fi;
 		if
-		:: refused && !mistake(veto_ignored) ->
+		:: refused ->
 			err = FAILED;
 			memfd_put_consumer()
 		:: else ->
@@ -441,16 +460,13 @@ inline memfd_fallocate_begin()
 }
 
 /* The mirror accepted first, so KVM aborts first */
-#define abort_next \
-	(mn[KVM].prepared && !(mistake(abort_oldest_first) && \
-			     mn[MIRROR].prepared) -> KVM : MIRROR)
+#define abort_next	(mn[KVM].prepared -> KVM : MIRROR)
 
 inline memfd_fallocate_abort()
 {
 	do
 	:: d_step {
-		(mn[MIRROR].prepared || mn[KVM].prepared) &&
-		!mistake(no_abort) ->
+		mn[MIRROR].prepared || mn[KVM].prepared ->
 		c = abort_next;
 		mn[c].prepared = false;
 		mn[c].nr_active++
@@ -471,8 +487,9 @@ inline memfd_fallocate_abort()
 
 /*
  * Look up page p and lock its folio. If there is none, take the i_pages lock to
- * add one. C tests for consumers after it has added the folio, but only the
- * i_pages lock orders that test, so a CPU may execute it as early as here.
+ * add one; for page 0 it may be read back from swap. C tests for consumers after it
+ * has added the folio, but only the i_pages lock orders that test, so a CPU may
+ * execute it as early as here.
  */
 inline filemap_lock_or_add(p, f, sgp)
 {
@@ -484,13 +501,12 @@ inline filemap_lock_or_add(p, f, sgp)
 			folio[f].locked = true;
 			folio[f].refs++;
 			if
-			:: !folio[f].uptodate && sgp != SGP_WRITE ->
+			:: !folio[f].uptodate ->
 				folio[f].uptodate = true;
 				now_uptodate = true
 			:: else
 			fi
-		:: !f && folio[folio_of(p)].refs && folio[folio_of(p) + 1].refs ->
-			err = FAILED
+		:: !f && no_memory(p) -> err = FAILED
 		:: else ->
 			i_pages_lock = true;
 			no_consumers = !has_consumers;
@@ -500,17 +516,16 @@ inline filemap_lock_or_add(p, f, sgp)
 	if
 	:: d_step {
 		newly_added ->
-		f = folio_of(p) + (folio[folio_of(p)].refs -> 1 : 0);
+		f = unused_folio(p);
 		folio[f].refs = 2;
 		folio[f].locked = true;
-		folio[f].added = sgp == SGP_FALLOC;
 		cache[p] = f;
 		i_pages_lock = false;
+		now_uptodate = sgp != SGP_FALLOC || in_swap(p);
+		folio[f].added = !now_uptodate;
+		folio[f].uptodate = now_uptodate;
 		if
-		:: sgp == SGP_CACHE ->
-			now_uptodate = true;
-			folio[f].uptodate = !mistake(populate_too_early) ||
-					    !mn[MIRROR].registered
+		:: in_swap(p) -> folio[f].dirty = true; swapped = false
 		:: else
 		fi
 	   }
@@ -547,7 +562,7 @@ inline shmem_get_folio(p, f, sgp)
 			else ->
 			now_uptodate = false;
 			newly_added = false;
-			no_consumers = no_consumers && sgp == SGP_WRITE;
+			no_consumers = false;
 			break
 		   }
 		fi
@@ -558,10 +573,6 @@ inline shmem_get_folio(p, f, sgp)
 inline shmem_punch_hole(set, gone)
 {
 	memfd_invalidate_begin(set);
-	if
-	:: mistake(end_before_removal) -> memfd_invalidate_end()
-	:: else
-	fi;
 	do
 	:: atomic {
 		gone && !folio[cache[first(gone)]].locked ->
@@ -569,7 +580,7 @@ inline shmem_punch_hole(set, gone)
 		gone = gone & ~bit(p);
 		if
 		:: cache[p] -> filemap_remove_folio(p)
-		:: else
+		:: else -> swapped = swapped && !in_swap(p)
 		fi;
 		p = 0
 	   }
@@ -582,16 +593,18 @@ inline shmem_punch_hole(set, gone)
 inline shmem_undo_fallocate(p)
 {
 	do
+	:: mistake(undo_unlocked) && p && !folio[cache[p - 1]].uptodate && !unlocked ->
+		unlocked = true
 	:: atomic {
 		p && !folio[cache[p - 1]].locked ->
 		p--;
 		if
-		:: cache[p] && !mistake(no_undo) &&
-		   (!folio[cache[p]].uptodate || mistake(undo_all)) ->
-			HOLDS(I5, folio[cache[p]].added);
+		:: cache[p] && (!folio[cache[p]].uptodate || unlocked) ->
+			HOLDS(I5, folio[cache[p]].added && !folio[cache[p]].uptodate);
 			filemap_remove_folio(p)
 		:: else
-		fi
+		fi;
+		unlocked = false
 	   }
 	:: !p -> break
 	od
@@ -616,7 +629,7 @@ inline shmem_fallocate()
 	:: p < 2 && !err && (!second_pass || mn[MIRROR].registered) ->
 		err = FAILED	/* killed, or no memory */
 	:: d_step {	/* shmem_falloc_populate() */
-		p == 2 && !err && !second_pass && !mistake(no_second_pass) ->
+		p == 2 && !err && !second_pass ->
 		second_pass = true;
 		p = 0
 	   }
@@ -649,61 +662,49 @@ inline shmem_fallocate()
 /* shmem_write_begin() and shmem_write_end() */
 inline shmem_write(p)
 {
-	do
-	:: shmem_get_folio(p, f, SGP_WRITE);
+	shmem_get_folio(p, f, SGP_FILL);
+	atomic {
 		if
-		:: !err && !folio[f].uptodate ->
-			folio[f].uptodate = true;
-			newly_added = !folio[f].dirty;
-			if
-			:: memfd_populate_or_drop(p, f, newly_added)
-			:: no_consumers
-			fi
+		:: f -> folio[f].dirty = true; folio_unlock_put(f)
 		:: else
-		fi;
-		if
-		:: atomic {
-			err == AGAIN ->
-			err = OK;
-			newly_added = false;
-			no_consumers = false
-		   }
-		:: atomic {
-			else ->
-			if
-			:: f -> folio[f].dirty = true; folio_unlock_put(f)
-			:: else
-			fi;
-			newly_added = false;
-			no_consumers = false;
-			break
-		   }
 		fi
-	od
+	}
 }
 
 /*
- * Of page 0. A reference taken by a concurrent lookup keeps the folio where it is:
- * migration succeeds only if the page cache and this process hold the only ones.
- * So the new folio can have the number of the old one, which no process has seen,
- * except for a consumer that still maps it.
+ * shmem_migrate_folio() or shmem_writepage(), of page 0. A reference taken by a
+ * concurrent lookup keeps the folio where it is: migration succeeds only if the page
+ * cache and this process hold the only ones. So the new folio can have the number of
+ * the old one, which no process has seen, except for a consumer that still maps it.
  */
-inline shmem_migrate_folio()
+inline shmem_replace_folio()
 {
 	atomic {
 		cache[0] && !folio[cache[0]].locked && !caller_done ->
 		f = cache[0];
 		folio[f].locked = !mistake(replace_unlocked);
 		folio[f].refs++;
-		memfd_replace_begin(0, f)
+		if
+		:: folio[f].refs == 2 -> swap_out = true
+		:: true
+		fi;
+		memfd_replace_begin(0, f, swap_out)
 	}
 	atomic {
-		if	/* migrate_folio() */
-		:: !err && folio[f].refs == 2 -> HOLDS(I2, !reachable(f))
+		if
+		:: !err && swap_out && cache[0] == f ->
+			/* what a consumer writes from here on is lost */
+			HOLDS(I2, !reachable(f));
+			swapped = true;
+			cache[0] = 0;
+			folio_put(f)
+		:: !err && !swap_out && folio[f].refs == 2 ->	/* migrate_folio() */
+			HOLDS(I2, !reachable(f))
 		:: else
 		fi;
 		memfd_invalidate_end();	/* memfd_replace_end() */
 		folio_unlock_put(f);
+		swap_out = false;
 		err = OK
 	}
 }
@@ -728,8 +729,7 @@ inline filemap_get_lock_pfn(p, f)
 
 inline filemap_put_unlock_pfn(f)
 {
-	folio[f].dirty = folio[f].dirty ||
-			 mn[KVM].registered && !mistake(kvm_no_dirty);
+	folio[f].dirty = folio[f].dirty || mn[KVM].registered;
 	folio_unlock_put(f)
 }
 
@@ -764,6 +764,8 @@ inline mirror_invalidate_page_range(set)
 	revoke(set, 1)
 }
 
+#define lookable(p)	(!folio[cache[p]].locked || mistake(lookup_locked))
+
 inline mirror_populate(p, f)
 {
 	HOLDS(I7, mn[MIRROR].registered);
@@ -772,8 +774,8 @@ inline mirror_populate(p, f)
 	:: !memfd_read_retry && im_closing ->
 		memfd_next_consumer(bit(MIRROR))
 	:: !memfd_read_retry && !im_closing ->
-		/* revoke_all_unnotified() otherwise */
-		assert(!mn[MIRROR].reach[p]);
+		/* otherwise revoke_all_unnotified(), and no mapping any more */
+		HOLDS(I4, !mn[MIRROR].reach[p]);
 		map_folio(p, f);
 		memfd_next_consumer(bit(MIRROR))
 	:: !memfd_read_retry && !im_closing && _pid == 0 ->
@@ -809,11 +811,11 @@ inline mirror_invalidate_end()
 		begin_read();
 		q = first(todo)
 	}
-	atomic {	/* wait_for_folio() */
-		!folio[cache[q]].locked || !folio[cache[q]].uptodate ->
+	atomic {	/* get_folios() */
+		lookable(q) || !folio[cache[q]].uptodate ->
 		g = cache[q];
 		if
-		:: folio[g].uptodate && !mistake(no_remap) -> folio[g].refs++
+		:: folio[g].uptodate -> folio[g].refs++
 		:: else -> g = 0; todo = todo & ~bit(q); end_read()
 		fi
 	}
@@ -830,6 +832,30 @@ inline mirror_invalidate_end()
 	}
 }
 
+/* Initialise or read back; keeps the folio locked until the mirror has it */
+inline prepare_folio(p, f)
+{
+	if
+	:: !f && no_memory(p) -> err = FAILED
+	:: else ->
+		if
+		:: !f ->
+			f = unused_folio(p);
+			folio[f].refs++;
+			folio[f].dirty = true;
+			cache[p] = f;
+			swapped = false;
+			newly_added = true
+		:: else
+		fi;
+		folio[f].locked = true;
+		folio[f].refs++;
+		folio[f].uptodate = true;
+		now_uptodate = true
+	fi;
+	end_read()
+}
+
 inline iommu_memfd_map()
 {
 	memfd_register_falloc_notifier(MIRROR);
@@ -840,36 +866,41 @@ inline iommu_memfd_map()
 		begin_read();
 		p = first(fill)
 	   }
-	   atomic {	/* wait_for_folio() with MEMFD_PFN_FILL */
-		!folio[cache[p]].locked ->
+	   atomic {	/* get_folios() with MEMFD_PFN_FILL, or else prepare_folios() */
+		lookable(p) && !(in_swap(p) && i_pages_lock) ->
 		f = cache[p];
 		if
-		:: !f -> fill = fill & ~bit(p); end_read()
-		:: f && folio[f].uptodate -> folio[f].refs++
-		:: else ->
-			folio[f].locked = true;
-			folio[f].refs++;
-			folio[f].uptodate = true;
-			now_uptodate = true
+		:: folio[f].uptodate -> folio[f].refs++
+		:: !folio[f].uptodate && (prepared || !f && !in_swap(p)) ->
+			f = 0;
+			fill = fill & ~bit(p);
+			end_read()
+		:: else -> prepare_folio(p, f)
 		fi
 	   }
 	   if
-	   :: now_uptodate ->	/* initialise_folio() */
-		now_uptodate = false;
-		memfd_populate_or_drop(p, f, false);
-		if
-		:: f -> folio[f].locked = false
-		:: else
-		fi
-	   :: else
-	   fi;
-	   atomic {
+	   :: now_uptodate ->
+		memfd_populate_or_drop(p, f, newly_added);
+		atomic {
+			now_uptodate = false;
+			newly_added = false;
+			prepared = !err;
+			if
+			:: f -> folio_unlock_put(f)
+			:: else -> err = (err == AGAIN -> OK : err)
+			fi;
+			p = 0
+		}
+	   :: d_step {
+		!now_uptodate ->
 		if
 		:: f -> fill_page(p, f, fill)
-		:: else -> err = (err == AGAIN -> OK : err)
+		:: else
 		fi;
+		prepared = prepared && fill & bit(p);
 		p = 0
 	   }
+	   fi
 	:: !fill || err -> break
 	od
 }
@@ -963,13 +994,14 @@ active proctype caller()
 {
 	LOCALS;
 	byte set, gone;
-	bool refused, second_pass;
+	bool refused, second_pass, unlocked;
 
 	do
-	:: atomic {
-		!i_rwsem_writer && !i_rwsem_readers ->
-		i_rwsem_writer = true
-	   }
+	:: CALL {
+		atomic {
+			!i_rwsem_writer && !i_rwsem_readers ->
+			i_rwsem_writer = true
+		}
 		if
 		:: atomic {
 			if
@@ -997,6 +1029,7 @@ active proctype caller()
 			i_rwsem_writer = false;
 			call_returns()
 		}
+	   }
 	:: caller_done = true; break
 	od
 }
@@ -1005,9 +1038,11 @@ active proctype device()
 {
 	LOCALS;
 	byte fill;
+	bool prepared;
 
 	do
-	:: iommu_memfd_map();
+	:: CALL {
+		iommu_memfd_map();
 		atomic {
 			fill = 0;
 			if
@@ -1015,8 +1050,11 @@ active proctype device()
 			:: else
 			fi
 		}
+	   }
+	   CALL {
 		iommu_memfd_unmap();
 		atomic { call_returns() }
+	   }
 	:: break
 	od
 }
@@ -1027,9 +1065,10 @@ active proctype guest()
 	byte pfn;
 
 	do
-	:: !mn[KVM].registered -> memfd_register_falloc_notifier(KVM)
-	:: mn[KVM].registered -> kvm_memfd_unbind()
-	:: mmu_seq_changed = false;
+	:: CALL { !mn[KVM].registered -> memfd_register_falloc_notifier(KVM) }
+	:: CALL { mn[KVM].registered -> kvm_memfd_unbind() }
+	:: CALL {
+		mmu_seq_changed = false;
 		kvm_memfd_get_pfn(p, f, pfn);
 		atomic {
 			if
@@ -1039,6 +1078,7 @@ active proctype guest()
 			mmu_seq_changed = true;
 			call_returns()
 		}
+	   }
 	:: break
 	od
 }
@@ -1046,9 +1086,10 @@ active proctype guest()
 active proctype memory()
 {
 	LOCALS;
+	bool swap_out;
 
 	do
-	:: shmem_migrate_folio()
+	:: CALL { shmem_replace_folio() }
 	:: atomic {	/* reclaim */
 		!caller_done && cache[0] && folio[cache[0]].refs == 1 &&
 		!folio[cache[0]].dirty ->
