@@ -487,9 +487,9 @@ static int truncate_fragments(struct test_env *env)
 
 /*
  * Take all of the pieces away, while another thread of the CPU wants to run. It need not
- * wait for more than 10 ms, of a CPU at full speed: the bench checks that. With sanitizers,
- * and in an emulator that competes for CPUs, the bound is 100 times that; a kernel that
- * gives no chance in between exceeds it ten times over.
+ * wait for more than 10 ms, of a CPU at full speed: the bench checks that. Here it must get
+ * its chances all along, however long the whole takes with sanitizers, in an emulator that
+ * competes for CPUs. A kernel that gives no chance in between takes most of that time alone.
  */
 static void lets_others_run(struct __test_metadata *_metadata, struct test_env *env,
 			    int (*take_away)(struct test_env *env))
@@ -510,7 +510,7 @@ static void lets_others_run(struct __test_metadata *_metadata, struct test_env *
 	watcher.stop = true;
 	pthread_join(watcher.thread, NULL);
 	note("%.2f s, of which %.3f s without a schedule", took, watcher.longest);
-	EXPECT_GT(1.0, watcher.longest);
+	EXPECT_GT(took / 4, watcher.longest);
 }
 
 TEST_F(bounds, unmap_in_pieces)
