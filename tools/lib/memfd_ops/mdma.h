@@ -26,7 +26,7 @@
  * The longest copy, in seconds. A page takes four transfers of 100 ms; this leaves
  * room for the copies of other instances and for a slow emulator.
  */
-#define MDMA_TIMEOUT	300
+#define MDMA_TIMEOUT	120
 
 struct mdma {
 	char	uuid[37];
