@@ -4,7 +4,6 @@
  */
 #include <kunit/test.h>
 #include <linux/cpumask.h>
-#include <linux/hw_breakpoint.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -13,6 +12,7 @@
 #include <linux/sched/user.h>
 
 #include "../internal.h"
+#include "watch.h"
 
 /* Each test has the account of a process that may lock LIMIT pages. */
 struct account_env {
@@ -278,17 +278,10 @@ static void lock_between(struct perf_event *event, struct perf_sample_data *data
  */
 static void i8_room_is_lost(struct kunit *test)
 {
-#ifdef CONFIG_HAVE_HW_BREAKPOINT
 	struct account_env *env = make_account(test);
 	struct perf_event * __percpu *event;
-	struct perf_event_attr attr;
 
-	hw_breakpoint_init(&attr);
-	attr.bp_addr = (unsigned long)&env->mm->followed_vm;
-	attr.bp_len = HW_BREAKPOINT_LEN_8;
-	attr.bp_type = HW_BREAKPOINT_W;
-	event = register_wide_hw_breakpoint(&attr, lock_between, env->mm);
-	KUNIT_ASSERT_FALSE(test, IS_ERR((void __force *)event));
+	event = watch_writes(test, &env->mm->followed_vm, lock_between, env->mm);
 	KUNIT_EXPECT_EQ(test, -EDQUOT, iommu_memfd_charge(&env->account, 1));
 	unregister_wide_hw_breakpoint(event);
 
@@ -297,9 +290,6 @@ static void i8_room_is_lost(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&env->mm->followed_vm));
 	env->mm->locked_vm = 0;
 	free_account(test, env);
-#else
-	kunit_skip(test, "no breakpoints");
-#endif
 }
 
 static struct kunit_case iommu_memfd_account_cases[] = {

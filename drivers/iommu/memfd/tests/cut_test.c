@@ -8,7 +8,6 @@
  */
 #include <kunit/test.h>
 #include <linux/delay.h>
-#include <linux/hw_breakpoint.h>
 #include <linux/iommu.h>
 #include <linux/kthread.h>
 #include <linux/mmzone.h>
@@ -16,6 +15,8 @@
 #include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/sizes.h>
+
+#include "watch.h"
 
 #ifdef CONFIG_INTEL_IOMMU
 #include "../../intel/iommu.h"
@@ -225,7 +226,7 @@ static void look_between(struct perf_event *event, struct perf_sample_data *data
 /* The large entry of VT-d's page table that translates IOVA; NULL without one */
 static void *large_entry(struct kunit *test)
 {
-#if IS_ENABLED(CONFIG_INTEL_IOMMU) && IS_ENABLED(CONFIG_HAVE_HW_BREAKPOINT)
+#ifdef CONFIG_INTEL_IOMMU
 	struct cut_env *env = test->priv;
 	struct dmar_domain *domain = to_dmar_domain(env->domain);
 	struct dma_pte *table, *entry;
@@ -251,7 +252,6 @@ static void i10_cut_watched(struct kunit *test)
 {
 	struct watch watch = { .domain = domain_of(test) };
 	struct perf_event * __percpu *event;
-	struct perf_event_attr attr;
 	void *entry;
 
 	need_cut(test);
@@ -259,12 +259,7 @@ static void i10_cut_watched(struct kunit *test)
 	entry = large_entry(test);
 	if (!entry)
 		kunit_skip(test, "no entry to watch");
-	hw_breakpoint_init(&attr);
-	attr.bp_addr = (unsigned long)entry;
-	attr.bp_len = HW_BREAKPOINT_LEN_8;
-	attr.bp_type = HW_BREAKPOINT_W;
-	event = register_wide_hw_breakpoint(&attr, look_between, &watch);
-	KUNIT_ASSERT_FALSE(test, IS_ERR((void __force *)event));
+	event = watch_writes(test, entry, look_between, &watch);
 	cut(test, IOVA_PAGE(7));
 	unregister_wide_hw_breakpoint(event);
 
