@@ -271,7 +271,7 @@ static void stand_still(struct torture *t)
 		return;
 	note("WRONG: a thread did not come back for %d s, MEMFD_OPS_SEED=%u", PATIENCE,
 	     t->seed);
-	note_threads();
+	note_threads(getpid());
 	if (t->env->thp[0])
 		write_file(SHMEM_ENABLED, t->env->thp);
 	exit(KSFT_FAIL);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
-#include <limits.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,34 +18,27 @@ void note(const char *fmt, ...)
 	fflush(stdout);
 }
 
-static void note_file(const char *thread, const char *name)
+static void note_file(const char *path)
 {
-	char path[64 + NAME_MAX], line[256];
-	FILE *file;
+	FILE *file = fopen(path, "re");
+	char line[256];
 
-	snprintf(path, sizeof(path), "/proc/self/task/%s/%s", thread, name);
-	file = fopen(path, "r");
-	if (!file)
-		return;
-	while (fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = '\0';
-		note("thread %s: %s: %s", thread, name, line);
-	}
-	fclose(file);
+	while (file && fgets(line, sizeof(line), file))
+		note("%s: %.*s", path, (int)strcspn(line, "\n"), line);
+	if (file)
+		fclose(file);
 }
 
-void note_threads(void)
+void note_threads(int pid)
 {
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *entry;
+	char path[64];
+	glob_t found;
+	size_t i;
 
-	while (dir && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		note_file(entry->d_name, "stat");
-		note_file(entry->d_name, "syscall");
-		note_file(entry->d_name, "stack");
-	}
-	if (dir)
-		closedir(dir);
+	snprintf(path, sizeof(path), "/proc/%d/task/*/{stat,syscall,stack}", pid);
+	if (glob(path, GLOB_BRACE, NULL, &found))
+		return;
+	for (i = 0; i < found.gl_pathc; i++)
+		note_file(found.gl_pathv[i]);
+	globfree(&found);
 }

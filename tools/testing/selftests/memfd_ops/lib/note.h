@@ -5,7 +5,7 @@
 /* Print a line of diagnostics, as TAP has them. */
 void __attribute__((format(printf, 1, 2))) note(const char *fmt, ...);
 
-/* Print what each thread of the process does, and where in the kernel: one is stuck. */
-void note_threads(void);
+/* Note what each thread of a process does, and where in the kernel: one is stuck. */
+void note_threads(int pid);
 
 #endif /* TEST_NOTE_H */

@@ -37,19 +37,6 @@ int start_worker(struct supervisor *s, int slot)
 	return 0;
 }
 
-static void show_stack(pid_t pid)
-{
-	char path[64], line[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		note("%.*s", (int)strcspn(line, "\n"), line);
-	if (file)
-		fclose(file);
-}
-
 /* Wait for a process that has nothing more to do; its status, or -1. */
 int reap(pid_t pid, const char *what)
 {
@@ -62,7 +49,7 @@ int reap(pid_t pid, const char *what)
 	if (ret == pid)
 		return status;
 	WRONG("%s does not come to its end", what);
-	show_stack(pid);
+	note_threads(pid);
 	return -1;
 }
 
@@ -158,7 +145,7 @@ static void collect(struct supervisor *s)
 		ready.fd = s->lives[i].answers;
 		if (poll(&ready, 1, PATIENCE * 1000) != 1) {
 			WRONG("worker %d does not answer", i);
-			show_stack(s->lives[i].pid);
+			note_threads(s->lives[i].pid);
 		} else if (read(ready.fd, &what, 1) != 1) {
 			WRONG("worker %d has died", i);
 		}
