@@ -105,31 +105,21 @@ static void must_be_there(struct torture *t, size_t first, size_t pages)
 	}
 }
 
-/* Does a hole need a huge folio to be split? */
-static bool needs_split(struct torture *t, size_t first, size_t pages)
-{
-	const volatile unsigned char *mem = at(t->env, first);
-
-	if (!t->huge || pages == t->region || !in_core((const void *)mem))
-		return false;
-	(void)*mem;
-	return is_huge((const void *)mem);
-}
-
 static void make_hole(struct worker *w, size_t first, size_t pages)
 {
 	struct torture *t = w->t;
-	bool splits = needs_split(t, first, pages);
+	unsigned char *mem = at(t->env, first);
+	bool splits = t->huge && pages != t->region && in_core(mem) && is_huge(mem);
 	int ret;
 
 	ret = pick(&w->random, 2) ? punch(t->env->fd, first, pages) :
-	      madvise(at(t->env, first), pages * PAGE, MADV_REMOVE) ? -errno : 0;
+	      madvise(mem, pages * PAGE, MADV_REMOVE) ? -errno : 0;
 	if (ret) {
 		WRONG(t, "punch: %s", strerror(-ret));
-	} else if (!in_core_pages(at(t->env, first), pages)) {
+	} else if (!in_core_pages(mem, pages)) {
 		t->split += splits;
 		must_be_gone(t, first, pages);
-	} else if (t->huge && all(at(t->env, first), pages * PAGE, 0)) {
+	} else if (t->huge && all(mem, pages * PAGE, 0)) {
 		t->kept++;
 	} else {
 		WRONG(t, "punched %zu-%zu, and not all is gone", first, first + pages - 1);

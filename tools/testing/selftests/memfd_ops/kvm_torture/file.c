@@ -106,12 +106,9 @@ static void lost(struct torture *t, size_t first, size_t end)
 /* Does a hole need a huge folio to be split? */
 static bool needs_split(struct torture *t, size_t first, size_t end)
 {
-	const volatile unsigned char *mem = at(t->env, first);
+	const unsigned char *mem = at(t->env, first);
 
-	if (!t->huge || end - first == t->region_pages || !in_core((const void *)mem))
-		return false;
-	(void)*mem;
-	return is_huge((const void *)mem);
+	return t->huge && end - first != t->region_pages && in_core(mem) && is_huge(mem);
 }
 
 /* In a huge folio with another reference at that moment, holes are only zeroed. */
