@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fixtures of tests with a guest and no device. ROOM is the size of the file,
- * which begins as a hole. To be included after kselftest_harness.h.
+ * which begins as a hole.
  */
 #ifndef TEST_KVM_FIXTURES_H
 #define TEST_KVM_FIXTURES_H
 
+#include "harness.h"
 #include "kvm.h"
 
 #define ROOM	(256UL << 20)

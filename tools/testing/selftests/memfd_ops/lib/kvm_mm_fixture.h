@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fixture of tests that provoke an event of memory management, with each set of
- * consumers. To be included after kselftest_harness.h.
+ * consumers.
  */
 #ifndef TEST_KVM_MM_FIXTURE_H
 #define TEST_KVM_MM_FIXTURE_H
 
+#include "harness.h"
 #include "kvm_mm.h"
 
 /* The size of the file, nearly all of it a hole */

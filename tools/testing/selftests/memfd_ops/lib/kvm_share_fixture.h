@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fixture of tests with a guest and a device in one file, with small pages and
- * with huge folios. To be included after kselftest_harness.h.
+ * with huge folios.
  */
 #ifndef TEST_KVM_SHARE_FIXTURE_H
 #define TEST_KVM_SHARE_FIXTURE_H
 
 #include "fail.h"
+#include "harness.h"
 #include "kvm.h"
 
 /* The file: three huge folios, or their places */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The fixture of tests with an ordinary VM, with or without a device in the same file. To
- * be included after kselftest_harness.h; the test adds the variants.
+ * The fixture of tests with an ordinary VM, with or without a device in the same file.
+ * The test adds the variants.
  */
 #ifndef TEST_ORDINARY_FIXTURE_H
 #define TEST_ORDINARY_FIXTURE_H
 
+#include "harness.h"
 #include "kvm_mm.h"
 #include "ordinary.h"
 

@@ -6,6 +6,7 @@
 #ifndef TEST_VFIO_FIXTURE_H
 #define TEST_VFIO_FIXTURE_H
 
+#include "harness.h"
 #include "vfio_env.h"
 
 FIXTURE(vfio)
