@@ -15,7 +15,7 @@ help:
 demo picture run shell:
 	@$(LAB)/run.sh $@
 
-bench mutants profile:
+bench coverage mutants profile:
 	@$(LAB)/$@.sh
 
 check torture:
@@ -45,5 +45,5 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench mutants profile demo picture run shell check torture lint model regress \
-	apply unapply series deb clean distclean
+.PHONY: help bench coverage mutants profile demo picture run shell check torture lint model \
+	regress apply unapply series deb clean distclean

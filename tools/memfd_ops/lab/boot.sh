@@ -6,7 +6,7 @@
 # and ends with its exit status, or with 125 if the guest does not end within that time.
 # The kernel's log goes to LOG. The script "shell" is interactive. PROGRAMS=: the guest has
 # only these of the kselftests. KUNIT=: run only these suites, a pattern as glob_match()
-# has it.
+# has it. COVERAGE=: tests.sh writes an archive of gcov's files to this file.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -66,7 +66,7 @@ kvm)	accel=kvm ;;
 esac
 
 # The disk of an NVMe controller, for memfd-ops-nvme: the kernel has no driver for it.
-truncate -s 64M "$work/disk"
+truncate -s 64M "$work/disk" ${COVERAGE:+"$COVERAGE"}
 
 # Do not let the kernel test its timer interrupts: on a busy machine they come late. Have
 # the initramfs unpacked before KUnit runs: the first consumer patches code which that uses.
@@ -76,13 +76,15 @@ append="no_timer_check initramfs_async=0 "
 [ -z "${KUNIT:-}" ] || append+="kunit.filter_glob=$KUNIT "
 memory=(-m "${MEM:=2G}")
 case $kind in
-check|kcsan|mutant)
+check|kcsan|mutant|coverage)
 	# For the tests of migration, and of pages that must not be pinned: memory in
 	# ZONE_MOVABLE, and a second node without CPUs, part of which is CMA. The page
 	# allocator poisons free pages, and checks the poison before it hands them out.
 	append+="movablecore=768M numa_cma=1:128M "
 	# To poison all memory takes most of the time in which the kernel of mutants boots.
-	[ "$kind" = mutant ] || append+="page_poison=1 "
+	[[ $kind = @(mutant|coverage) ]] || append+="page_poison=1 "
+	# make check runs the same tests with these checkers.
+	[ "$kind" != coverage ] || append+="lockdep.prove_locking=0 no_debug_objects "
 	second=$((512 << 20))
 	first=$(($(numfmt --from=iec "$MEM") - second))
 	memory+=(-object "memory-backend-ram,id=node0,size=$first"
@@ -115,6 +117,7 @@ qemu=(timeout --foreground -k 5 "$seconds"
 	"${iommu[@]}" -device "edu,dma_mask=0xffffffffffffffff"
 	-drive "file=$work/disk,if=none,id=disk,format=raw"
 	-device "nvme,drive=disk,serial=memfd-ops"
+	${COVERAGE:+-drive "file=$COVERAGE,if=virtio,format=raw"}
 	-kernel "$OUT/$kind/arch/x86/boot/bzImage" -initrd "$work/initrd"
 	-append "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 oops=panic $append"
 	-chardev "stdio,id=terminal,signal=off"

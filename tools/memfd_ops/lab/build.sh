@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh demo|check|kcsan|off|regress: build the tree, that kernel and its initramfs.
-# check and kcsan are the debug kernels, each with its sanitizer; off is demo without
-# CONFIG_MEMFD_OPS, for make bench. regress has none of our programs, and with LAB_BASE=1
-# none of our files and patches either.
+# build.sh demo|check|kcsan|coverage|off|regress: build the tree, that kernel and its
+# initramfs. check and kcsan are the debug kernels, each with its sanitizer; coverage is check,
+# and counts how often our lines run; off is demo without CONFIG_MEMFD_OPS, for make bench.
+# regress has none of our programs, and with LAB_BASE=1 none of our files and patches either.
 # build.sh mutant: after check, a faster debug kernel, and initramfs without kselftests for
 # both. build.sh bare KIND: that kernel and initramfs alone, of the tree as it is.
 # build.sh lint: prepare the tree to compile our files alone.
@@ -31,11 +31,13 @@ configure() {
 	local fragments=("$LAB/demo.config") config=$kout/.config refused
 
 	case $kind in
-	check)	fragments+=("$LAB/check.config" "$LAB/locks.config" "$LAB/kasan.config") ;;
+	check|coverage)
+		fragments+=("$LAB/check.config" "$LAB/locks.config" "$LAB/kasan.config") ;;
 	kcsan)	fragments+=("$LAB/check.config" "$LAB/locks.config" "$LAB/kcsan.config") ;;
 	mutant)	fragments+=("$LAB/check.config" "$LAB/mutant.config") ;;
 	lint|regress) fragments+=("$LAB/$kind.config") ;;
 	esac
+	[ "$kind" != coverage ] || fragments+=("$LAB/coverage.config")
 	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
 			\( -name 'Kconfig*' -o -name '*.config' \) -print -quit)" ]; then
 		return
@@ -223,6 +225,6 @@ rm -rf "$root"
 [ -z "${LAB_BASE:-}" ] || phase "$kind-selftests" base_selftests
 ! is_debug_kernel "$kind" || phase "$kind-kvm-selftests" kvm_selftests
 case ${LAB_BASE:+base-}$kind in
-regress|check|kcsan) phase "$kind-iommufd-selftests" iommufd_selftests ;;
+regress|check|kcsan|coverage) phase "$kind-iommufd-selftests" iommufd_selftests ;;
 esac
 phase "$kind-initramfs" initramfs

@@ -7,6 +7,7 @@
 # those for which the CPUs must run at the same time in another one, on two threads, with
 # keep-vm; and Linux's own tests of KVM and of iommufd in two more.
 # check.sh torture: run the random tests over and over, for T= seconds.
+# check.sh coverage: as check, on the kernel of make coverage.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/select.sh"
@@ -17,6 +18,7 @@ kasan)	kind=check ;;
 kcsan)	kind=kcsan ;;
 *) die "SAN=$SAN: kasan or kcsan" ;;
 esac
+[ "$what" != coverage ] || kind=coverage
 pattern=${T:-*}
 if [ "$what" = torture ]; then
 	duration=${T:-120}
@@ -62,6 +64,7 @@ run_guest() {
 	local log=$LOGS/$what-$1-console.log output=$LOGS/$what-$1-output.log status=0
 
 	[[ " ${parts[*]} " = *" $1 "* ]] || return 0
+	[ "$what" != coverage ] || export COVERAGE=$OUT/gcov/${IOMMU:-intel}-$1.tar
 	ACCEL=${ACCEL:-$2} MEM=${MEM:-4G} FILES=$(printf %q "$LOGS/$1.list") \
 		"$LAB/boot.sh" "$kind" "$log" $((5400 + 600 * rounds)) \
 		tests "$1" "$rounds" "${environment[@]}" | tee "$output" || status=$?

@@ -32,7 +32,7 @@ export LC_ALL=C
 say() { echo "$*" >&2; }
 die() { say "$(basename "$0"): $*"; exit 1; }
 
-is_debug_kernel() { [[ $1 = check || $1 = kcsan ]]; }
+is_debug_kernel() { [[ $1 = check || $1 = kcsan || $1 = coverage ]]; }
 
 # One user of build/ at a time. The lock lasts as long as the processes that have it.
 lock() {
@@ -165,12 +165,24 @@ take_mutant_out() {
 	rm "$MUTANT"
 }
 
+# The objects in which make coverage counts: those of our files, and of those that our patches
+# change, without the tests and the floor of make bench.
+counted_objects() {
+	sed -n 's,^+++ b/\(.*\)\.c$,\1.o,p' "$TREE/.memfd_ops.patch" |
+		grep -E '^(arch|drivers|kernel|mm|samples|virt)/' |
+		grep -vE "$not_counted"
+}
+not_counted='/tests/|vfio_memfd_test\.|iommufd/selftest\.|iommu/memfd/bench\.'
+
 # kmake KIND TARGET...: the kernel's make, for that kernel. Times and names that change
 # from build to build stay out of the objects, so that ccache finds them again.
 kmake() {
 	local kind=$1
 
 	shift
+	# An expression, which kbuild evaluates for each object
+	[ "$kind" != coverage ] || set -- "$@" "GCOV_PROFILE=\$(if \$(filter \
+		\$(abspath \$@),\$(abspath $(counted_objects | tr '\n' ' '))),y)"
 	PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP \
 	KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=lab \
 		make -C "$TREE" O="$OUT/$kind" ARCH=x86_64 -j"${J:-$(nproc)}" "$@"
