@@ -449,6 +449,33 @@ TEST_F(bounds, one_page_where_a_huge_one_is_too_much)
 
 #define FRAGMENTED	(32UL << 10)	/* pages of the file: half of them holes */
 
+/* The preemption model; not there if the kernel has only one */
+#define PREEMPTION	"/sys/kernel/debug/sched/preempt"
+
+FIXTURE(bounds_in_pieces)
+{
+	struct test_env env;
+};
+
+/* A kernel that preempts its tasks would give others their chances here in any case. */
+FIXTURE_SETUP(bounds_in_pieces)
+{
+	int ret = env_setup(&self->env, PAGES);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
+	ret = write_file(PREEMPTION, "none");
+	if (ret != -ENOENT)
+		ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(bounds_in_pieces)
+{
+	write_file(PREEMPTION, "full");
+	env_teardown(&self->env);
+}
+
 /* A thread of the same CPU that wants to run each millisecond */
 struct watcher {
 	volatile bool stop;
@@ -513,12 +540,12 @@ static void lets_others_run(struct __test_metadata *_metadata, struct test_env *
 	EXPECT_GT(took / 4, watcher.longest);
 }
 
-TEST_F(bounds, unmap_in_pieces)
+TEST_F(bounds_in_pieces, unmap)
 {
 	lets_others_run(_metadata, &self->env, unmap_fragments);
 }
 
-TEST_F(bounds, truncate_in_pieces)
+TEST_F(bounds_in_pieces, truncate)
 {
 	lets_others_run(_metadata, &self->env, truncate_fragments);
 }
