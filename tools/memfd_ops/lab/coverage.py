@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# coverage.py TREE KERNEL PARTS NOT-COUNTED GOAL: the share that the tests run of the lines
-# that the patch TREE/.memfd_ops.patch adds, except those of files that match NOT-COUNTED.
-# gcov's notes are next to the objects in KERNEL, and the counts of each guest below PARTS.
-# Prints a table, and the lines that do not run; fails if the share is below GOAL, in percent.
+# coverage.py TREE KERNEL PARTS NOT-COUNTED REASONS GOAL: the share that the tests run of the
+# lines that the patch TREE/.memfd_ops.patch adds, except those of files that match
+# NOT-COUNTED. gcov's notes are next to the objects in KERNEL, and the counts of each guest
+# below PARTS. REASONS has why no test runs all of a function: "FILE FUNCTION REASON".
+# Prints a table, and the lines that do not run; fails if the share is below GOAL, in percent,
+# or if a line has no reason.
 
 import collections
 import json
@@ -14,6 +16,9 @@ import subprocess
 import sys
 
 CODE = re.compile(r"(arch|drivers|include|kernel|mm|samples|virt)/.*\.[ch]")
+
+# The first line of a function's definition, or the second one if its type has its own
+DEFINITION = re.compile(r"(?:[a-z][\w *]*[ *])?(\w+)\([^;]*")
 
 
 def added_lines(patch, not_counted):
@@ -69,6 +74,21 @@ def collect(tree, kernel, parts, ours):
     return lines, branches
 
 
+def functions_missed(tree, lines):
+    """The lines that do not run, by file and function: gcov does not name a function that
+    the compiler has inlined everywhere."""
+    texts, missed = {}, collections.defaultdict(dict)
+    for (name, number), count in sorted(lines.items()):
+        if count:
+            continue
+        if name not in texts:
+            with open(os.path.join(tree, name), encoding="utf-8") as file:
+                texts[name] = file.read().splitlines()
+        starts = filter(None, map(DEFINITION.fullmatch, reversed(texts[name][:number])))
+        missed[name, next(starts)[1]][number] = texts[name][number - 1].strip()
+    return missed
+
+
 def percent(counts):
     if not counts:
         return "     -"
@@ -85,24 +105,36 @@ def print_table(lines, branches):
               f"    {percent(of_file[1])}")
 
 
-def print_rest(tree, lines):
-    texts = {}
-    for name, number in sorted(key for key, count in lines.items() if not count):
-        if name not in texts:
-            with open(os.path.join(tree, name), encoding="utf-8") as file:
-                texts[name] = file.readlines()
-        print(f"{name}:{number}: {texts[name][number - 1].strip()}")
+def read_reasons(path):
+    with open(path, encoding="utf-8") as file:
+        words = [text.split(maxsplit=2) for text in file if text.strip() and text[0] != "#"]
+    return {(name, function): reason.strip() for name, function, reason in words}
 
 
-def main(tree, kernel, parts, not_counted, goal):
+def print_rest(missed, reasons):
+    """Each function that is not run completely, why, and the lines."""
+    for key, texts in missed.items():
+        print(f"\n{key[0]}: {key[1]}(): {reasons.get(key, 'NO REASON IS KNOWN')}")
+        for number, text in texts.items():
+            print(f"{number:6}: {text}")
+
+
+def main(tree, kernel, parts, not_counted, reasons, goal):
     ours = added_lines(os.path.join(tree, ".memfd_ops.patch"), not_counted)
     lines, branches = collect(tree, kernel, parts, ours)
-    print_table(lines, branches)
-    print("\nLines that are not run:")
-    print_rest(tree, lines)
+    missed = functions_missed(tree, lines)
+    reasons = read_reasons(reasons)
+    unknown = [texts for key, texts in missed.items() if key not in reasons]
     run = sum(map(bool, lines.values()))
-    print(f"\n{run} of {len(lines)} lines run; {goal} % must")
-    sys.exit(100 * run < int(goal) * len(lines))
+
+    print_table(lines, branches)
+    print("\nThe lines that are not run, by function, and why:")
+    print_rest(missed, reasons)
+    for name, function in reasons.keys() - missed.keys():
+        print(f"\n{name}: {function}(): runs completely, although it has a reason")
+    print(f"\n{run} of {len(lines)} lines run; {goal} % must. "
+          f"{sum(map(len, unknown))} are not, without a reason.")
+    sys.exit(100 * run < int(goal) * len(lines) or bool(unknown))
 
 
 main(*sys.argv[1:])
