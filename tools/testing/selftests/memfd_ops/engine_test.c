@@ -305,6 +305,19 @@ static int set_irqs(struct mdma *m, __u32 flags, __u32 index, __u32 start, __u32
 	return ioctl(m->fd, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : 0;
 }
 
+static int set_bools(struct mdma *m, __u32 count, __u8 value)
+{
+	char buf[sizeof(struct vfio_irq_set) + sizeof(value)] = {};
+	struct vfio_irq_set *irq = (void *)buf;
+
+	irq->argsz = sizeof(buf);
+	irq->flags = VFIO_IRQ_SET_DATA_BOOL | VFIO_IRQ_SET_ACTION_TRIGGER;
+	irq->index = VFIO_MDMA_IRQ_INDEX;
+	irq->count = count;
+	irq->data[0] = value;
+	return ioctl(m->fd, VFIO_DEVICE_SET_IRQS, irq) ? -errno : 0;
+}
+
 TEST_F(engine, eventfd)
 {
 	const __u32 none = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
@@ -325,11 +338,20 @@ TEST_F(engine, eventfd)
 	EXPECT_EQ(-EINVAL, set_irqs(m, none, 0, 1, 1));
 	EXPECT_EQ(-EINVAL, set_irqs(m, none, 0, 0, 2));
 	EXPECT_EQ(-EINVAL, set_irqs(m, 0, 0, 0, 1));
+	/* nothing to signal yet */
+	EXPECT_EQ(-EINVAL, set_irqs(m, none, 0, 0, 1));
+	EXPECT_EQ(-EINVAL, set_bools(m, 1, 1));
 
 	ASSERT_EQ(0, set_eventfd(m, fd));
 	EXPECT_EQ(0, set_irqs(m, none, 0, 0, 1));
 	EXPECT_EQ(0, eventfd_read(fd, &count));
 	EXPECT_EQ(1, count);
+	EXPECT_EQ(0, set_bools(m, 1, 1));
+	EXPECT_EQ(0, eventfd_read(fd, &count));
+	EXPECT_EQ(1, count);
+	EXPECT_EQ(0, set_bools(m, 1, 0));
+	EXPECT_EQ(-EINVAL, set_bools(m, 0, 1));
+	EXPECT_EQ(EAGAIN, errno_of(eventfd_read(fd, &count)));
 
 	/* one for each end, a fault's as well; and by then the status is there */
 	ASSERT_EQ(0, mdma_start(m, iova_of(m, 0), iova_of(m, 1), 64));

@@ -78,7 +78,7 @@ TEST_F(lifecycle, as_many_as_there_are)
 			ASSERT_EQ(0, mdma_create(&m[i]));
 			EXPECT_EQ(self->available - i - 1, mdma_available());
 		}
-		EXPECT_GT(0, mdma_create(&extra));
+		EXPECT_EQ(-EUSERS, mdma_create(&extra));
 		EXPECT_EQ(0, mdma_available());
 		for (i = 0; i < self->available; i++) {
 			ASSERT_EQ(0, mdma_open_group(&m[i]));
