@@ -15,6 +15,7 @@
 	"mapped_pages %lu missing_pages %lu"
 #define CONTAINER_DEVICE "vfio_device:\t"
 #define IOMMUFD_DEVICE	"iommufd_device:\t"
+#define IOMMUFD_ACCESS	"iommufd_access:\t"
 
 /* What follows @start in the line; NULL if the line does not begin with that. */
 static const char *after(const char *line, const char *start)
@@ -48,6 +49,14 @@ bool fdinfo_device(const char *line, struct fdinfo_device *d)
 		return sscanf(rest, "%63s group %31s", d->name, d->group) == 2;
 	rest = after(line, IOMMUFD_DEVICE);
 	return rest && sscanf(rest, "%63s id %*u ioas %u", d->name, &d->ioas) >= 1;
+}
+
+bool fdinfo_access(const char *line, struct fdinfo_access *a)
+{
+	const char *rest = after(line, IOMMUFD_ACCESS);
+
+	memset(a, 0, sizeof(*a));
+	return rest && sscanf(rest, "id %u ioas %u", &a->id, &a->ioas) >= 1;
 }
 
 bool fdinfo_consumer(const char *line, struct fdinfo_consumer *c)

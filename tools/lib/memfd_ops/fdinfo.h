@@ -27,6 +27,12 @@ struct fdinfo_device {
 	unsigned int ioas;		/* 0 if it is not attached */
 };
 
+/* An emulated device that is bound to an iommufd */
+struct fdinfo_access {
+	unsigned int id;		/* of the object of the iommufd */
+	unsigned int ioas;		/* 0 if it is not attached */
+};
+
 /* A consumer of a memfd */
 struct fdinfo_consumer {
 	unsigned long long id;
@@ -38,6 +44,7 @@ struct fdinfo_consumer {
 /* False if the line is not one of that kind. */
 bool fdinfo_range(const char *line, struct fdinfo_range *r);
 bool fdinfo_device(const char *line, struct fdinfo_device *d);
+bool fdinfo_access(const char *line, struct fdinfo_access *a);
 bool fdinfo_consumer(const char *line, struct fdinfo_consumer *c);
 
 /* Is the number in the range's list of consumers? */

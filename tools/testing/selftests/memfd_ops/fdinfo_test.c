@@ -49,7 +49,8 @@ struct seen {
 	struct fdinfo_range range;
 	struct fdinfo_consumer consumer;
 	struct fdinfo_device device;
-	int nr_ranges, nr_consumers, nr_devices, nr_wrong;
+	struct fdinfo_access access;
+	int nr_ranges, nr_consumers, nr_devices, nr_accesses, nr_wrong;
 	bool memfd;
 	unsigned long ino;	/* if not 0: ranges of other files do not count */
 };
@@ -59,6 +60,7 @@ static void look(const char *line, void *data)
 	struct seen *seen = data;
 	struct fdinfo_range r;
 	struct fdinfo_consumer c;
+	struct fdinfo_access a;
 	struct fdinfo_device d;
 
 	if (fdinfo_range(line, &r)) {
@@ -75,6 +77,9 @@ static void look(const char *line, void *data)
 	} else if (fdinfo_device(line, &d)) {
 		seen->device = d;
 		seen->nr_devices++;
+	} else if (fdinfo_access(line, &a)) {
+		seen->access = a;
+		seen->nr_accesses++;
 	} else {
 		seen->memfd |= !strncmp(line, "memfd:\t", 7);
 		/* a line of ours that does not have the format */
@@ -166,6 +171,52 @@ TEST_F(vfio, names)
 	ASSERT_EQ(PAGES * PAGE, unmap_pages(env, 8, PAGES));
 	EXPECT_EQ(0, look_at_space(env).nr_ranges);
 	EXPECT_FALSE(look_at_file(env->fd).memfd);
+}
+
+/* An emulated device: bound to an iommufd, attached to an IOAS, to another one, to none. */
+FIXTURE(emulated)
+{
+	struct test_env env;
+};
+
+FIXTURE_SETUP(emulated)
+{
+	int ret = vfio_env_setup(&self->env, IOMMUFD, PAGES, NEED_SOFT);
+
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(emulated)
+{
+	vfio_env_teardown(&self->env);
+}
+
+TEST_F(emulated, names)
+{
+	struct test_env *env = &self->env;
+	struct space other = env->space;
+	struct seen seen;
+
+	EXPECT_EQ(0, look_at_space(env).nr_accesses);
+	ASSERT_EQ(0, vdev_bind(&env->space, &env->pin));
+	seen = look_at_space(env);
+	EXPECT_EQ(1, seen.nr_accesses);
+	EXPECT_NE(0, seen.access.id);
+	EXPECT_EQ(0, seen.access.ioas);
+
+	ASSERT_EQ(0, vdev_attach(&env->pin, env->space.ioas));
+	EXPECT_EQ(env->space.ioas, look_at_space(env).access.ioas);
+	ASSERT_EQ(0, ioas_alloc(&other, &other.ioas));
+	ASSERT_EQ(0, vdev_attach(&env->pin, other.ioas));
+	seen = look_at_space(env);
+	EXPECT_EQ(1, seen.nr_accesses);
+	EXPECT_EQ(other.ioas, seen.access.ioas);
+	ASSERT_EQ(0, vdev_detach(&env->pin));
+	EXPECT_EQ(0, look_at_space(env).access.ioas);
+	vdev_close(&env->pin);
+	EXPECT_EQ(0, look_at_space(env).nr_accesses);
 }
 
 /* The numbers follow the file. */
@@ -284,6 +335,76 @@ TEST_F(vfio, debugfs)
 	EXPECT_LE(env->pages / 2, m.nr_runs);
 	EXPECT_GE(env->pages / 2 + 1, m.nr_runs);
 	EXPECT_EQ(0, m.nr_wrong);
+}
+
+/* With many consumers, more than a page of text: each is there once. */
+TEST_F(vfio, many_consumers)
+{
+	struct test_env *env = &self->env;
+	struct seen space, file;
+	size_t i;
+
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(0, map_pages(env, i, 1));
+	space = look_at_space(env);
+	file = look_at_file(env->fd);
+	EXPECT_EQ(PAGES, space.nr_ranges);
+	EXPECT_EQ(PAGES, file.nr_consumers);
+	EXPECT_EQ(0, space.nr_wrong);
+	EXPECT_EQ(0, file.nr_wrong);
+}
+
+/*
+ * Read one buffer of the list after the other; @lose the consumer when it is the one whose
+ * pages are being listed.
+ */
+static int read_in_parts(struct mapped *m, int (*lose)(struct test_env *env),
+			 struct test_env *env)
+{
+	int fd = open(MAPPED, O_RDONLY | O_CLOEXEC), ret = 1;
+	char text[65536] = "", *line, *rest = text;
+	size_t len = 0;
+	ssize_t got;
+
+	if (fd < 0)
+		return -errno;
+	while ((got = read(fd, text + len, sizeof(text) - 1 - len)) > 0) {
+		len += got;
+		text[len] = '\0';
+		if (ret == 1 && strstr(text, " mapped_pages [20, 21)"))
+			ret = lose(env);
+	}
+	close(fd);
+	while ((line = strsep(&rest, "\n")) && *line)
+		look_at_mapped(line, m);
+	return got < 0 ? -errno : ret;
+}
+
+static int unmap_first_half(struct test_env *env)
+{
+	return unmap_pages(env, 0, HUGE_PAGES / 2) == HUGE_PAGES / 2 * PAGE ? 0 : -EIO;
+}
+
+/* A consumer that leaves while it is being listed: the next one is there as a whole. */
+TEST_F(vfio, debugfs_while_one_leaves)
+{
+	struct test_env *env = &self->env;
+	struct mapped m = {};
+	size_t i;
+
+	ASSERT_EQ(HUGE_PAGES, env->pages);
+	ASSERT_EQ(0, map_pages(env, 0, HUGE_PAGES / 2));
+	ASSERT_EQ(0, map_pages(env, HUGE_PAGES / 2, HUGE_PAGES / 2));
+	for (i = 0; i < env->pages; i += 2)
+		ASSERT_EQ(0, grow(env->fd, i, 1));
+	ASSERT_EQ(0, read_in_parts(&m, unmap_first_half, env));
+	EXPECT_EQ(0, m.nr_wrong);
+	/* and the side memory */
+	EXPECT_EQ(3, m.nr_consumers);
+	EXPECT_EQ(HUGE_PAGES, m.end);
+	EXPECT_LE(HUGE_PAGES / 4, m.nr_mapped);
+	EXPECT_GT(HUGE_PAGES / 2, m.nr_mapped);
 }
 
 /* Huge folios, and one that has been split, have the pages that their parts have. */
