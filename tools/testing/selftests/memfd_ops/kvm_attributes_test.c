@@ -107,6 +107,25 @@ TEST_F(kvm, private_and_shared_in_one_file)
 	EXPECT_TRUE(lacks(g, 8));
 }
 
+/* Where memory is shared the guest has other pages mapped than the file's. */
+TEST_F(kvm, list_of_mapped_pages)
+{
+	struct guest *g = &self->g;
+	size_t i;
+
+	ASSERT_EQ(0, add_slot(g, FILL, 0, PAGES));
+	for (i = 2; i < 10; i++)
+		ASSERT_EQ(0, guest_fill(g, i, 1));
+	EXPECT_TRUE(consumers_map(g->env.fd, "[2, 10)"));
+	ASSERT_EQ(0, vmm_set_private(&g->vmm, gpa_of(1), 3 * PAGE, false));
+	ASSERT_EQ(0, vmm_set_private(&g->vmm, gpa_of(6), PAGE, false));
+	for (i = 0; i < 10; i++)
+		ASSERT_EQ(0, guest_fill(g, i, 2));
+	EXPECT_TRUE(consumers_map(g->env.fd, "[0, 1) [4, 6) [7, 10)"));
+	ASSERT_EQ(0, vmm_set_private(&g->vmm, gpa_of(0), PAGES * PAGE, false));
+	EXPECT_TRUE(consumers_map(g->env.fd, ""));
+}
+
 /* Instead of filling the hole, make the page shared. */
 TEST_F(kvm, hole_is_turned_shared)
 {

@@ -93,6 +93,37 @@ TEST_F(nested, punch)
 	EXPECT_TRUE(guest_sees(g, 0, 0));
 }
 
+/* The list of mapped pages has those of the guest, and those of its guest. */
+TEST_F(nested, list_of_mapped_pages)
+{
+	struct guest *g = &self->g;
+	int fd = g->env.fd;
+
+	ASSERT_EQ(0, add_slot(g, KEEP, 0, PAGES));
+	ASSERT_EQ(0, grow(fd, 0, PAGES));
+	EXPECT_TRUE(consumers_map(fd, ""));
+	ASSERT_EQ(0, guest_fill(g, 1, 10));
+	ASSERT_EQ(0, guest_fill(g, 8, 10));
+	EXPECT_TRUE(consumers_map(fd, variant->huge ? "[0, 512)" : "[1, 2) [8, 9)"));
+
+	ASSERT_EQ(0, nested_enter(&g->vmm, 0));
+	ASSERT_EQ(0, guest_fill(g, 4, 10));
+	ASSERT_EQ(0, guest_fill(g, 5, 10));
+	ASSERT_EQ(0, guest_fill(g, 9, 10));
+	ASSERT_EQ(0, guest_fill(g, GOES, 10));
+	if (variant->huge) {
+		EXPECT_TRUE(consumers_map(fd, "[0, 1024)"));
+		ASSERT_EQ(0, ftruncate(fd, HUGE));
+		EXPECT_TRUE(consumers_map(fd, "[0, 512)"));
+	} else {
+		EXPECT_TRUE(consumers_map(fd, "[1, 2) [4, 6) [8, 10) [517, 518)"));
+		ASSERT_EQ(0, punch(fd, 5, 3));
+		EXPECT_TRUE(consumers_map(fd, "[1, 2) [4, 5) [8, 10) [517, 518)"));
+	}
+	ASSERT_EQ(0, ftruncate(fd, 0));
+	EXPECT_TRUE(consumers_map(fd, ""));
+}
+
 struct deletion {
 	struct vmm *vmm;
 	int result;

@@ -244,11 +244,18 @@ TEST_F(show, many_runs)
 	for (i = 0; i < pages; i += 2)
 		ASSERT_EQ(0, grow(env->fd, i, 1));
 	ASSERT_EQ(0, space_map(&env->space, env->fd, 0, BASE + GIB, pages * PAGE, DMA_RW));
+	ASSERT_EQ(0, vmm_set_slot(&self->ordinary, 2, 0, gpa_of(64), 448 * PAGE, at(env, 64),
+				  -1, 0));
+	for (i = 64; i < 512; i += 2)
+		ASSERT_EQ(0, vmm_write(&self->ordinary.vcpu[0], gpa_of(i), 1));
 	ASSERT_EQ(0, run(PROGRAM " --json", self->text));
 	line = line_of_file(self->text, env->fd);
 	ASSERT_NE(NULL, line);
 	EXPECT_TRUE(HAS(line, "{\"kind\":\"device\"", "\"window_pages\":[0,4096]",
 			"\"pages\":2048,", "\"truncated\":true"));
+	/* of a guest as well; KVM's list of them takes more than one page */
+	EXPECT_TRUE(HAS(line, "{\"kind\":\"vm\"", "\"window_pages\":[64,512]",
+			"\"mapped\":{\"pages\":224,"));
 	ASSERT_EQ(0, run(PROGRAM " --width 8", self->text));
 	EXPECT_NE(NULL, strstr(self->text, "|++++++++|"));
 }

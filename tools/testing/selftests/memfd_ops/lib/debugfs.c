@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "debugfs.h"
+#include "note.h"
 
 #define CONSUMERS	"/sys/kernel/debug/memfd_ops"
+#define MAPPED		"/sys/kernel/debug/memfd_ops_mapped"
 #define COUNTS		" invalidated %ld populated %ld fallocated %ld missed %ld"
 
 static bool parse_consumer(const char *line, struct consumer *c)
@@ -31,7 +33,8 @@ static bool is_file(const char *line, const struct stat *st)
 }
 
 /* The lines of consumers are indented, and follow that of their file. */
-static int visit_lines(int fd, void (*visit)(const char *line, void *data), void *data)
+static int visit_lines_of(const char *path, int fd,
+			  void (*visit)(const char *line, void *data), void *data)
 {
 	bool ours = fd == ANY_FILE;
 	char *line = NULL;
@@ -41,7 +44,7 @@ static int visit_lines(int fd, void (*visit)(const char *line, void *data), void
 
 	if (!ours && fstat(fd, &st))
 		return -errno;
-	file = fopen(CONSUMERS, "re");
+	file = fopen(path, "re");
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0) {
@@ -53,6 +56,11 @@ static int visit_lines(int fd, void (*visit)(const char *line, void *data), void
 	free(line);
 	fclose(file);
 	return 0;
+}
+
+static int visit_lines(int fd, void (*visit)(const char *line, void *data), void *data)
+{
+	return visit_lines_of(CONSUMERS, fd, visit, data);
 }
 
 struct list {
@@ -151,6 +159,63 @@ int consumers_text(int fd, char *start, size_t size)
 	start[0] = '\0';
 	ret = visit_lines(fd, append, &text);
 	return ret ? ret : text.len < size ? 0 : -ENOSPC;
+}
+
+/* The lines of a file in the list of mapped pages */
+struct mapped {
+	struct text runs;
+	size_t start, end;	/* the last run, not in the text yet */
+	char owner[32];
+};
+
+static void append_run(struct mapped *m)
+{
+	char run[64];
+
+	if (m->start == m->end)
+		return;
+	snprintf(run, sizeof(run), "%s[%zu, %zu)", m->runs.len ? " " : "", m->start, m->end);
+	append(run, &m->runs);
+	m->start = m->end;
+}
+
+static void look_at_mapped(const char *line, void *data)
+{
+	struct mapped *m = data;
+	size_t start, end;
+
+	if (sscanf(line, " consumer %*u kind %*s window_pages [%*u, %*u) %31[^\n]",
+		   m->owner) == 1)
+		return;
+	if (sscanf(line, "  mapped_pages [%zu, %zu)", &start, &end) != 2)
+		return;
+	if (start != m->end) {
+		append_run(m);
+		m->start = start;
+	}
+	m->end = end;
+}
+
+bool consumers_map(int fd, const char *runs)
+{
+	char text[1024] = "";
+	struct mapped m = { .runs = { .start = text, .size = sizeof(text) } };
+	int ret = visit_lines_of(MAPPED, fd, look_at_mapped, &m);
+
+	append_run(&m);
+	if (!ret && !strcmp(runs, text))
+		return true;
+	note("%s: error %d, %s instead of %s", MAPPED, ret, text, runs);
+	return false;
+}
+
+int consumers_owner(int fd, char *owner, size_t size)
+{
+	struct mapped m = {};
+	int ret = visit_lines_of(MAPPED, fd, look_at_mapped, &m);
+
+	snprintf(owner, size, "%s", m.owner);
+	return ret;
 }
 
 int consumers_read(char *text, size_t size)

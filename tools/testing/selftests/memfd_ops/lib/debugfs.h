@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * /sys/kernel/debug/memfd_ops: the consumers of files, and how often the kernel called
- * them. No other file of the tests knows its format.
+ * them; and memfd_ops_mapped: what they have mapped. Of the tests, only fdinfo_test.c also
+ * knows the format of one of them.
  *
  * Functions return 0 or a value, or a negative errno: -ENOENT on a kernel without it.
  */
@@ -38,6 +39,15 @@ long consumers_missed(int fd, const char *name);
 
 /* The file's lines, to compare with those of another time. */
 int consumers_text(int fd, char *text, size_t size);
+
+/*
+ * Are these the runs of pages that the file's only consumer has mapped? "[1, 3) [4, 6)":
+ * those that adjoin are one. Notes a difference.
+ */
+bool consumers_map(int fd, const char *runs);
+
+/* The only consumer's owner: "device NAME", "vm PID", or "". */
+int consumers_owner(int fd, char *owner, size_t size);
 
 /* All lines, by one read() and without an allocation; then their parser. */
 int consumers_read(char *text, size_t size);
