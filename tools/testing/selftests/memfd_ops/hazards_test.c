@@ -4,6 +4,7 @@
  * without being asked to by the file's owner. Where it can be had for certain,
  * the event is first shown to happen to a file that no device follows.
  */
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -337,6 +338,13 @@ TEST_F(hazards, shrinker_of_huge_tails)
 	if (env_thp(env, "force"))
 		SKIP(return, "no huge pages in this kernel's shmem");
 	ASSERT_EQ(0, ftruncate(env->fd, 10 * PAGE));
+	fill(at(env, 0), 0);
+	EXPECT_EQ(PAGES, allocated(env->fd));
+	EXPECT_EQ(0, write_file("/proc/sys/vm/drop_caches", "2"));
+	EXPECT_EQ(10, allocated(env->fd));
+
+	ASSERT_EQ(0, ftruncate(env->fd, 0));
+	ASSERT_EQ(0, ftruncate(env->fd, 10 * PAGE));
 	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
 	fill(at(env, 0), 0);
 	fill(at(env, 9), 9);
@@ -412,6 +420,47 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 	mdma_unmap_all(&env->dev[1]);
 	snprintf(text, sizeof(text), "%llu", pfn);
 	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+}
+
+/*
+ * UFFDIO_COPY, where the process has a mark of failed memory in place of its page: the file
+ * does not keep the page that it cannot map, and the device had it no longer than that.
+ */
+TEST_F(hazards, copy_over_failed_memory)
+{
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_copy copy = { .len = PAGE };
+	struct test_env *env = &self->env;
+	unsigned char page[PAGE] = { 1 };
+	char text[32];
+	int uffd;
+
+	fill(at(env, 3), 3);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)pfn_of(at(env, 3)));
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	ASSERT_EQ(0, poison(at(env, 3)));
+	ASSERT_EQ(0, punch(env->fd, 3, 1));
+	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	reg.range.start = (uintptr_t)at(env, 0);
+	reg.range.len = PAGES * PAGE;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	copy.dst = (uintptr_t)at(env, 3);
+	copy.src = (uintptr_t)page;
+	EXPECT_EQ(EEXIST, errno_of(ioctl(uffd, UFFDIO_COPY, &copy)));
+	EXPECT_EQ(0, allocated(env->fd));
+	EXPECT_EQ(0, env_reachable(env, 0, 0, PAGES));
+	/* next to it, and there by another way */
+	copy.dst = (uintptr_t)at(env, 4);
+	EXPECT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
+	EXPECT_EQ(1, pwrite(env->fd, page, 1, 3 * PAGE));
+	EXPECT_EQ(2, allocated(env->fd));
+	EXPECT_EQ(2, env_reachable(env, 0, 0, PAGES));
+	close(uffd);
 }
 
 TEST_F(hazards, memory_failure)
