@@ -179,7 +179,7 @@ TEST_F(log, with_neighbours)
 	EXPECT_EQ(0, space_unmap_all(&env->space));
 }
 
-/* A report that cannot be delivered is not lost. */
+/* A report that cannot be delivered is not lost, unless it is the last one. */
 TEST_F(log, cannot_be_written)
 {
 	struct test_env *env = &self->env;
@@ -194,6 +194,12 @@ TEST_F(log, cannot_be_written)
 	ASSERT_EQ(0, punch(env->fd, 5, 2));
 	EXPECT_EQ(-EFAULT, space_dirty_bitmap(&env->space, BASE, PAGES, mem + PAGE));
 	EXPECT_EQ(bits(5, 4), report(env));
+	EXPECT_EQ(bits(7, 2), report(env));
+
+	/* with the last report the mapping has gone, and there is room for another one */
+	EXPECT_EQ(-EFAULT, unmap_and_get(env, BASE, PAGES, mem + PAGE));
+	EXPECT_EQ(0, consumers_of(env->fd));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
 	EXPECT_EQ(bits(7, 2), report(env));
 	munmap(mem, 2 * PAGE);
 }
