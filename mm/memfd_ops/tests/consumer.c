@@ -104,6 +104,8 @@ static int test_populate(struct memfd_falloc_notifier *mn, struct folio *folio,
 	struct test_consumer *c = to_test_consumer(mn);
 	int error = c->populate_error;
 
+	if (c->populate_max && end - start > c->populate_max)
+		error = -EDQUOT;
 	record(c, CB_POPULATE, start, end);
 	if (!folio_test_locked(folio) || !folio_test_uptodate(folio))
 		c->saw_stale = true;

@@ -44,6 +44,7 @@ struct test_consumer {
 	/* for the callbacks */
 	int fallocate_error;
 	int populate_error;
+	pgoff_t populate_max;	/* if not 0: pages of a folio that there is room for */
 	bool owner_gone;
 	bool young;		/* has accessed a page; CB_CLEAR_YOUNG forgets it */
 	bool block;

@@ -48,6 +48,30 @@ static void i5_veto_in_every_position(struct kunit *test)
 		KUNIT_EXPECT_NE(test, CB_FALLOCATE_ABORT, ctx->events[i].callback);
 }
 
+/* A consumer that may miss pages has no veto, and the others still have theirs */
+static void i5_no_veto_if_it_may_miss(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	int i;
+
+	ctx->c[0].mn.may_miss = true;
+	for (i = 0; i < 2; i++)
+		memfd_test_add(ctx, i, i, WINDOW);
+	ctx->c[0].fallocate_error = -EDQUOT;
+	KUNIT_EXPECT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, 4));
+	KUNIT_EXPECT_EQ(test, 4UL, memfd_test_blocks(ctx->file));
+	for (i = 0; i < ctx->nr; i++)
+		KUNIT_EXPECT_NE(test, CB_FALLOCATE_ABORT, ctx->events[i].callback);
+
+	memfd_test_forget(ctx);
+	ctx->c[1].fallocate_error = -EPERM;
+	KUNIT_EXPECT_EQ(test, -EPERM, memfd_test_fallocate(ctx->file, 4, 8));
+	KUNIT_EXPECT_EQ(test, 4UL, memfd_test_blocks(ctx->file));
+	/* none of the two has accepted: none aborts */
+	for (i = 0; i < ctx->nr; i++)
+		KUNIT_EXPECT_NE(test, CB_FALLOCATE_ABORT, ctx->events[i].callback);
+}
+
 static void i5_aborted_if_it_fails_later(struct kunit *test)
 {
 	struct test_ctx *ctx = test->priv;
@@ -82,6 +106,7 @@ static void undone_fallocate_leaves_nothing(struct kunit *test)
 
 static struct kunit_case cases[] = {
 	KUNIT_CASE(i5_veto_in_every_position),
+	KUNIT_CASE(i5_no_veto_if_it_may_miss),
 	KUNIT_CASE(i5_aborted_if_it_fails_later),
 	KUNIT_CASE(undone_fallocate_leaves_nothing),
 	{}

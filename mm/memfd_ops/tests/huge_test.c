@@ -3,6 +3,7 @@
  * KUnit tests of memfd_ops: huge folios, at the edges of ranges and of the file
  */
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 
 #include "consumer.h"
 
@@ -159,11 +160,35 @@ static void truncation_terminates(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 300UL, memfd_test_blocks(ctx->file));
 }
 
+/* A consumer that has no room for a fallocated folio may have room for a page of it */
+static void i4_refused_folio_is_split(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no huge folios");
+	ctx->file = memfd_test_huge_file(test, HPAGE_PMD_NR);
+	/* a consumer leaves movable folios to its first lookup */
+	mapping_set_gfp_mask(ctx->file->f_mapping, GFP_HIGHUSER);
+	KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(ctx->file, 0, HPAGE_PMD_NR));
+	memfd_test_add(ctx, 0, 0, HPAGE_PMD_NR);
+	ctx->c[0].populate_max = 1;
+	KUNIT_EXPECT_EQ(test, 1, memfd_test_write_page(ctx->file, 3));
+	KUNIT_EXPECT_TRUE(test, test_bit(3, ctx->c[0].mapped));
+	KUNIT_EXPECT_EQ(test, 1, bitmap_weight(ctx->c[0].mapped, WINDOW));
+	/* the rest waits */
+	KUNIT_EXPECT_EQ(test, (unsigned long)HPAGE_PMD_NR, memfd_test_blocks(ctx->file));
+	ctx->c[0].populate_error = -EDQUOT;
+	KUNIT_EXPECT_EQ(test, -EDQUOT, memfd_test_write_page(ctx->file, 4));
+	KUNIT_EXPECT_EQ(test, 1, bitmap_weight(ctx->c[0].mapped, WINDOW));
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(ranges_cover_whole_folios),
 	KUNIT_CASE(i10_pinned_pages_stay),
 	KUNIT_CASE(i1_order_is_of_mappable_part),
 	KUNIT_CASE(i2_splitting_drops_nothing),
+	KUNIT_CASE(i4_refused_folio_is_split),
 	KUNIT_CASE(truncation_terminates),
 	{}
 };

@@ -3,7 +3,9 @@
  * KUnit tests of memfd_ops: registering and unregistering consumers
  */
 #include <linux/anon_inodes.h>
+#include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#include <linux/swap.h>
 
 #include "../internal.h"
 #include "consumer.h"
@@ -54,6 +56,7 @@ static void register_refuses(struct kunit *test)
 	ops = memfd_test_ops;
 	KUNIT_EXPECT_FALSE(test, memfd_can_register(other));
 	KUNIT_EXPECT_EQ(test, -EINVAL, memfd_register_falloc_notifier(mn, other, 0, 1, &ops));
+	KUNIT_EXPECT_EQ(test, -EINVAL, memfd_claim_write(other));
 	fput(other);
 
 	KUNIT_EXPECT_TRUE(test, memfd_can_register(file));
@@ -61,6 +64,69 @@ static void register_refuses(struct kunit *test)
 								&memfd_test_bare_ops));
 	memfd_unregister_falloc_notifier(mn);
 	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(file->f_mapping));
+}
+
+/* So many references that a page's count could overflow; those without have no limit */
+static void i2_references_are_limited(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct memfd_falloc_notifier *mn = &ctx->c[1].mn;
+	struct memfd_consumers *cs;
+	int error;
+
+	memfd_test_add(ctx, 0, 0, 1);
+	cs = memfd_consumers(ctx->file->f_mapping);
+	KUNIT_ASSERT_EQ(test, 1, cs->nr_pinning);
+	cs->nr_pinning = INT_MAX >> MAX_PAGECACHE_ORDER;
+	error = memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &memfd_test_ops);
+	ctx->c[1].registered = !error;
+	KUNIT_ASSERT_EQ(test, -ENOSPC, error);
+	KUNIT_EXPECT_EQ(test, 0,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &memfd_test_bare_ops));
+	memfd_unregister_falloc_notifier(mn);
+	cs->nr_pinning = 1;
+	KUNIT_EXPECT_EQ(test, 0,
+			memfd_register_falloc_notifier(mn, ctx->file, 0, 1, &memfd_test_ops));
+	memfd_unregister_falloc_notifier(mn);
+}
+
+static void clear_marks(struct address_space *mapping)
+{
+	inode_lock(mapping->host);
+	memfd_clear_marks(mapping, PAGECACHE_TAG_TOWRITE);
+	inode_unlock(mapping->host);
+}
+
+/* F_SEAL_WRITE marks pages with references, and asks which of them are consumers' alone */
+static void i8_marks_of_pinned_pages(struct kunit *test)
+{
+	struct test_ctx *ctx = test->priv;
+	struct address_space *mapping = ctx->file->f_mapping;
+	struct xarray *pages = &mapping->i_pages;
+	struct folio *folio;
+
+	KUNIT_ASSERT_EQ(test, 1, memfd_test_write_page(ctx->file, 0));
+	KUNIT_ASSERT_EQ(test, 1, memfd_test_write_page(ctx->file, 1));
+	lru_add_drain_all();
+	folio = filemap_get_folio(mapping, 1);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(folio));
+	xa_lock_irq(pages);
+	__xa_set_mark(pages, 0, PAGECACHE_TAG_TOWRITE);
+	__xa_set_mark(pages, 1, PAGECACHE_TAG_TOWRITE);
+	xa_unlock_irq(pages);
+
+	/* without references of its own */
+	memfd_test_add_with(ctx, 0, 0, WINDOW, &memfd_test_bare_ops);
+	clear_marks(mapping);
+	KUNIT_EXPECT_TRUE(test, xa_get_mark(pages, 0, PAGECACHE_TAG_TOWRITE));
+	/* next to one with them */
+	memfd_test_add(ctx, 1, 0, WINDOW);
+	clear_marks(mapping);
+	KUNIT_EXPECT_FALSE(test, xa_get_mark(pages, 0, PAGECACHE_TAG_TOWRITE));
+	KUNIT_EXPECT_TRUE(test, xa_get_mark(pages, 1, PAGECACHE_TAG_TOWRITE));
+	folio_put(folio);
+	clear_marks(mapping);
+	KUNIT_EXPECT_FALSE(test, xa_get_mark(pages, 1, PAGECACHE_TAG_TOWRITE));
 }
 
 /* No CB_INVALIDATE_END without a CB_INVALIDATE */
@@ -273,6 +339,8 @@ static void i9_free_when_unused(struct kunit *test)
 
 static struct kunit_case cases[] = {
 	KUNIT_CASE(register_refuses),
+	KUNIT_CASE(i2_references_are_limited),
+	KUNIT_CASE(i8_marks_of_pinned_pages),
 	KUNIT_CASE(invalidate_and_end_pair),
 	KUNIT_CASE(dying_owner_gets_no_callback),
 	KUNIT_CASE(i7_flags_are_restored),
