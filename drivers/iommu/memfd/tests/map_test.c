@@ -135,6 +135,9 @@ static void map_refuses(struct kunit *test)
 	struct test_env *env = test->priv;
 	struct file *f = env->file;
 	struct iommu_memfd *im = soft_mirror(test, IOVA, 8, 16);
+	struct iommu_resv_region resv = {
+		.type = IOMMU_RESV_MSI, .start = 3UL * SZ_1G, .length = SZ_1M,
+	};
 	u64 top = 1UL << 48;
 	int rw = IOMMU_READ | IOMMU_WRITE;
 
@@ -156,6 +159,16 @@ static void map_refuses(struct kunit *test)
 	expect_refused(test, -EEXIST, IOVA + 7 * SZ_4K, SZ_4K, f, 0, rw);
 	expect_refused(test, -EEXIST, IOVA - SZ_4K, SZ_8K, f, 0, rw);
 	expect_refused(test, 0, IOVA + 8 * SZ_4K, SZ_4K, f, 0, rw);
+
+	/* reserved for interrupts, or for a device until a driver has it */
+	list_add(&resv.list, &env->imd.reserved);
+	expect_refused(test, -EINVAL, resv.start - SZ_4K, SZ_8K, f, 0, rw);
+	expect_refused(test, -EINVAL, resv.start + SZ_1M - SZ_4K, SZ_8K, f, 0, rw);
+	expect_refused(test, 0, resv.start - SZ_4K, SZ_4K, f, 0, rw);
+	expect_refused(test, 0, resv.start + SZ_1M, SZ_4K, f, 0, rw);
+	resv.type = IOMMU_RESV_DIRECT_RELAXABLE;
+	expect_refused(test, 0, resv.start, SZ_4K, f, 0, rw);
+	list_del(&resv.list);
 
 	f->f_mode &= ~FMODE_WRITE;
 	expect_refused(test, -EACCES, SZ_1M, SZ_4K, f, 0, rw);

@@ -427,6 +427,17 @@ static void range_refuses(struct kunit *test)
 			iommu_memfd_range_init(&range, U64_MAX - SZ_4K + 1, SZ_8K, f, 0,
 					       IOMMU_READ));
 	KUNIT_EXPECT_EQ(test, 1L, file_count(f));
+
+	/* a domain that cannot map single pages */
+	KUNIT_ASSERT_EQ(test, 0, iommu_memfd_range_init(&range, IOVA, SZ_2M, f, 0, IOMMU_READ));
+	env->other.domain.pgsize_bitmap = SZ_64K | SZ_2M;
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommu_memfd_range_map(&range, &env->other.domain));
+	env->other.domain.pgsize_bitmap = 0;
+	KUNIT_EXPECT_EQ(test, -EINVAL, iommu_memfd_range_map(&range, &env->other.domain));
+	KUNIT_EXPECT_FALSE(test, memfd_has_consumers(f->f_mapping));
+	env->other.domain.pgsize_bitmap = SZ_4K;
+	KUNIT_EXPECT_EQ(test, 0, iommu_memfd_range_map(&range, &env->other.domain));
+	iommu_memfd_range_destroy(&range);
 }
 
 static struct kunit_case iommu_memfd_range_cases[] = {
