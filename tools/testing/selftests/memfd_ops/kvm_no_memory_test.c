@@ -52,6 +52,38 @@ TEST_F(kvm, no_memory_for_a_slot)
 	fail_anything("1");
 }
 
+/* KVM's list of memslots cannot be opened, and the VM does not stay because of that. */
+TEST_F(kvm, no_memory_for_a_list)
+{
+	int fd, nth, left, error, failed = 0;
+	struct guest *g = &self->g;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/memslots", getpid(),
+		 g->vmm.fd);
+	if (env_open_fail_nth(&g->env))
+		SKIP(return, "%s", g->env.lacks);
+	fail_anything("0");
+	for (nth = 1, left = 0; !left; nth++) {
+		ASSERT_LT(nth, 100);
+		ASSERT_EQ(nth, fail_nth(g->env.fail, nth));
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		error = errno_of(fd);
+		left = fail_nth(g->env.fail, 0);
+		ASSERT_LE(0, left);
+		if (fd < 0) {
+			EXPECT_EQ(ENOMEM, error);
+			failed++;
+		} else {
+			close(fd);
+		}
+	}
+	fail_anything("1");
+	EXPECT_LT(1, failed);
+	vmm_destroy(&g->vmm);
+	EXPECT_EQ(-1, access(path, F_OK));
+}
+
 /*
  * An operation on a VM or its file, of which each allocation fails once. @before prepares
  * it. @act returns -ENOMEM, and @same describes the state, or 0, and @done does. If the
