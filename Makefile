@@ -30,6 +30,9 @@ model:
 regress:
 	@$(LAB)/regress.sh
 
+vmm:
+	@$(LAB)/vmm.sh
+
 apply:
 	@$(LAB)/apply.sh
 
@@ -46,4 +49,4 @@ distclean:
 	rm -rf build
 
 .PHONY: help bench coverage mutants profile demo picture run shell check torture lint model \
-	regress apply unapply series deb clean distclean
+	regress vmm apply unapply series deb clean distclean

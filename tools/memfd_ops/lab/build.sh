@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# build.sh demo|check|kcsan|coverage|off|regress: build the tree, that kernel and its
+# build.sh demo|check|kcsan|coverage|off|regress|l2: build the tree, that kernel and its
 # initramfs. check and kcsan are the debug kernels, each with its sanitizer; coverage is check,
 # and counts how often our lines run; off is demo without CONFIG_MEMFD_OPS, for make bench.
 # regress has none of our programs, and with LAB_BASE=1 none of our files and patches either.
+# l2 is for the guest's guest of make vmm.
 # build.sh mutant: after check, a faster debug kernel, and initramfs without kselftests for
 # both. build.sh bare KIND: that kernel and initramfs alone, of the tree as it is.
 # build.sh lint: prepare the tree to compile our files alone.
@@ -36,6 +37,7 @@ configure() {
 	kcsan)	fragments+=("$LAB/check.config" "$LAB/locks.config" "$LAB/kcsan.config") ;;
 	mutant)	fragments+=("$LAB/check.config" "$LAB/mutant.config") ;;
 	lint|regress) fragments+=("$LAB/$kind.config") ;;
+	l2)	fragments=("$LAB/l2.config") ;;
 	esac
 	[ "$kind" != coverage ] || fragments+=("$LAB/coverage.config")
 	if [ -f "$config" ] && [ -z "$(find "${fragments[@]}" "$TREE" -newer "$config" \
@@ -177,7 +179,11 @@ initramfs() {
 	cp --remove-destination /bin/busybox "$root/bin"
 	echo 'root::0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 	echo 'root::0:' >"$root/etc/group"
-	[ "$kind" = regress ] || cp "$OUT"/user/memfd-ops-* "$root/usr/bin"
+	case $kind in
+	l2)	cp "$LAB/guest/l2-init" "$root/init" ;;
+	regress) ;;
+	*)	cp "$OUT"/user/memfd-ops-* "$root/usr/bin" ;;
+	esac
 	pack initrd
 }
 
@@ -187,7 +193,7 @@ pack() {
 	local name=$1
 
 	shift
-	kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
+	[ "$kind" = l2 ] || kmake "$kind" modules_install INSTALL_MOD_PATH="$root"
 	(cd "$root" && find . "$@" -print | cpio -o -H newc -R 0:0 --quiet) >"$kout/$name.tmp"
 	mv "$kout/$name.tmp" "$kout/$name"
 }
@@ -219,9 +225,11 @@ if [ "$kind" = mutant ]; then
 	phase mutant-kernel bare
 	exit
 fi
-phase "$kind-kernel" kmake "$kind" bzImage modules
+targets=(bzImage modules)
+[ "$kind" != l2 ] || targets=(bzImage)
+phase "$kind-kernel" kmake "$kind" "${targets[@]}"
 rm -rf "$root"
-[ "$kind" = regress ] || phase "$kind-programs" user_programs
+[[ $kind = regress || $kind = l2 ]] || phase "$kind-programs" user_programs
 [ -z "${LAB_BASE:-}" ] || phase "$kind-selftests" base_selftests
 ! is_debug_kernel "$kind" || phase "$kind-kvm-selftests" kvm_selftests
 case ${LAB_BASE:+base-}$kind in

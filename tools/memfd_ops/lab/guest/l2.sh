@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
+# shellcheck disable=SC3045 # busybox has read -t
+# shellcheck disable=SC2034 # vmm.sh uses what the functions set
+# shellcheck disable=SC2016 # L2 expands it
+#
+# For vmm.sh: a guest of the guest, L2, in a QEMU from /root/l2. Its memory is the memfd
+# "ram", its disk the lab's NVMe controller, by vfio-pci.
+
+work=/tmp/l2
+
+now() { cut -d ' ' -f 1 /proc/uptime; }
+
+# since UPTIME: seconds
+since() { echo "$(now) $1" | awk '{ printf "%.1f", $1 - $2 }'; }
+
+# Give the NVMe controller to vfio-pci. Sets $nvme.
+bind_nvme() {
+	for device in /sys/bus/pci/devices/*; do
+		if [ "$(cat "$device/class")" = 0x010802 ]; then
+			nvme=${device##*/}
+			echo vfio-pci >"$device/driver_override"
+			echo "$nvme" >/sys/bus/pci/drivers_probe
+		fi
+	done
+	[ -n "$nvme" ]
+}
+
+# start QEMU OPTION...: with $machine, $memory, $share, $cmdline, and as arguments of
+# $wrapper, if they are set
+start() {
+	binary=$1
+	shift
+	rm -rf "$work"
+	mkdir "$work"
+	for pipe in qmp shell; do
+		mkfifo "$work/$pipe.in" "$work/$pipe.out"
+	done
+	exec 3<>"$work/qmp.in" 4<>"$work/qmp.out" 5<>"$work/shell.in" 6<>"$work/shell.out"
+	started=$(now)
+	greeted=
+	# shellcheck disable=SC2086 # words
+	${wrapper:-} "/root/l2/$binary" -nodefaults -no-user-config -display none -L /root/l2 \
+		-machine "q35,accel=kvm,memory-backend=ram${machine:+,$machine}" \
+		-cpu host -smp 1 -m "${memory:-512M}" \
+		-object "memory-backend-memfd,id=ram,size=512M,share=${share:-on}" \
+		-kernel /root/l2/bzImage -initrd /root/l2/initrd \
+		-append "console=ttyS0 panic=-1 no_timer_check ${cmdline:-}" \
+		-serial "file:$work/console" \
+		-chardev "pipe,id=shell,path=$work/shell" -serial chardev:shell \
+		-chardev "pipe,id=qmp,path=$work/qmp" -mon chardev=qmp,mode=control \
+		"$@" </dev/null >"$work/qemu" 2>&1 3>&- 4>&- 5>&- 6>&- &
+	pid=$!
+}
+
+# What went wrong, for the reader of the log. Returns 1.
+give_up() {
+	echo "$*; the end of QEMU's output and of L2's log:"
+	tail -n 5 "$work/qemu"
+	tail -n 15 "$work/console"
+	return 1
+}
+
+# qmp COMMAND [ARGUMENTS]: sets $answer. Events are skipped.
+qmp() {
+	echo "{'execute':'$1','arguments':{${2:-}}}" | tr "'" '"' >&3
+	while read -r -t 60 answer <&4; do
+		case $answer in
+		'{"return"'*)	return 0 ;;
+		'{"error"'*)	give_up "$1: $answer"; return ;;
+		esac
+	done
+	answer=none
+	give_up "no answer to $1"
+}
+
+# Wait until L2 takes commands. Sets $boot_seconds.
+wait_for_l2() {
+	for _ in $(seq 60); do
+		kill -0 "$pid" || break
+		read -r -t 2 line <&6 || continue
+		if [ "$line" = 'l2: up' ]; then
+			boot_seconds=$(since "$started")
+			# not again after a reset
+			[ -n "$greeted" ] || qmp qmp_capabilities
+			greeted=yes
+			return
+		fi
+	done
+	give_up "L2 does not come up"
+}
+
+# l2 COMMAND: run it in L2; its output goes to $work/output
+l2() {
+	: >"$work/output"
+	printf '%s\n.\n' "$1" >&5
+	while read -r -t 300 line <&6; do
+		case $line in
+		'l2: status '*)	return "${line#l2: status }" ;;
+		*)		echo "$line" >>"$work/output" ;;
+		esac
+	done
+	give_up "L2 does not answer to $1"
+}
+
+# The descriptor of the memfd "ram"
+memfd() {
+	for fd in "/proc/$pid/fd"/*; do
+		case $(readlink "$fd") in
+		/memfd:memory-backend-memfd*) echo "$fd"; return ;;
+		esac
+	done
+}
+
+# MiB in the file, and pinned: VmLck has the pages mapped by address, VmPin the followed ones
+file_mib() { echo $(($(stat -L -c %b "$(memfd)") / 2048)); }
+pinned_mib() {
+	awk '/VmLck|VmPin/ && $2 > kib { kib = $2 } END { printf "%d", kib / 1024 }' \
+		"/proc/$pid/status"
+}
+
+# The accesses that the IOMMU has blocked, also those without a line in the log
+faults() { awk '/dmar0/ { print $2 + $3 }' /proc/interrupts; }
+
+# balloon MIB: leave that much to L2. Sets $balloon_seconds.
+balloon() {
+	since=$(now)
+	qmp balloon "'value':$(($1 << 20))" || return
+	for _ in $(seq 240); do
+		qmp query-balloon || return
+		case $answer in
+		*"\"actual\": $(($1 << 20))"*)
+			balloon_seconds=$(since "$since")
+			return ;;
+		esac
+		sleep 0.5
+	done
+	give_up "the balloon stays at $answer"
+}
+
+# L2 fills its disk with random data, and keeps the checksum.
+write_disk() {
+	l2 'head -c 16m /dev/urandom >data && md5sum <data >want &&
+		for i in 0 1 2 3; do
+			dd if=data of=/dev/nvme0n1 bs=1M seek=$((i * 16)) conv=fsync || break
+		done && rm data' || give_up "L2 cannot write its disk: $(cat "$work/output")"
+}
+
+# Does L2 read what it wrote, into pages that it takes from the free ones?
+read_disk() {
+	l2 'echo 3 >/proc/sys/vm/drop_caches; same=0
+		for i in 0 1 2 3; do
+			dd if=/dev/nvme0n1 bs=1M skip=$((i * 16)) count=16 2>/dev/null |
+				md5sum | cmp -s - want && same=$((same + 1))
+		done; [ $same -eq 4 ]'
+}
+
+# The errors that L2 saw
+io_errors() {
+	l2 'dmesg | grep -ciE "I/O error|nvme.*(timeout|abort|reset)"'
+	cat "$work/output"
+}
+
+stop() {
+	qmp quit
+	wait "$pid"
+}
