@@ -56,7 +56,7 @@ start() {
 # What went wrong, for the reader of the log. Returns 1.
 give_up() {
 	echo "$*; the end of QEMU's output and of L2's log:"
-	tail -n 5 "$work/qemu"
+	head -n 40 "$work/qemu"; tail -n 5 "$work/qemu"
 	tail -n 15 "$work/console"
 	return 1
 }
