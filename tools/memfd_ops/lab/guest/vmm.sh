@@ -69,9 +69,14 @@ expect() {
 
 balloon_in_three() {
 	mkdir "$results"
-	for column in as-is patched unfilled; do
+	for column in as-is patched; do
 		measure || return
 	done
+	# for the host, which reads the log
+	echo 'memfd_ops test: IOMMU faults are expected' >/dev/kmsg
+	column=unfilled
+	measure || return
+	echo 'memfd_ops test: IOMMU faults from here on are counted' >/dev/kmsg
 
 	printf '%-36s%12s%12s%12s\n' '' 'QEMU' 'patched' 'no fill'
 	cut -f 1 "$results/as-is" |
