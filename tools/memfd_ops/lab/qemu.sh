@@ -17,6 +17,7 @@ private_apt() {
 	rm -rf "$vmm/apt"
 	mkdir -p "$vmm/apt"/{parts,lists/partial,cache/archives/partial}
 	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+		[ -f "$file" ] || continue
 		case $file in
 		*.list)	sed -n -E 's/^deb[[:space:]]/deb-src /p' "$file" ;;
 		*.sources) sed -E 's/^Types:.*/Types: deb-src/I' "$file" ;;
