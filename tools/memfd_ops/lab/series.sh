@@ -153,7 +153,7 @@ check_commit() {
 	done
 }
 
-same_tree() { silent diff -rq -x .git -x .memfd_ops.patch "$applied_tree" "$TREE"; }
+same_tree() { silent diff -rq -x .git -x '.memfd_ops.*' "$applied_tree" "$TREE"; }
 
 "$LAB/setup.sh"
 [ -f "$TREE/Makefile" ] || "$LAB/build.sh" lint
