@@ -366,13 +366,21 @@ TEST_F(hazards, shrinker_of_huge_tails)
 	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
 
+/* What the machine lost is given back, for later tests. */
+static void unpoison(__u64 pfn)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", pfn);
+	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+}
+
 /* The device must lose that page, and only that. */
 static void memory_failure(struct __test_metadata *_metadata, struct test_env *env,
 			   bool huge)
 {
 	const size_t bad = 77;
 	unsigned char byte;
-	char text[32];
 	__u64 pfn;
 	size_t j;
 
@@ -418,8 +426,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 
 	mdma_unmap_all(&env->dev[0]);
 	mdma_unmap_all(&env->dev[1]);
-	snprintf(text, sizeof(text), "%llu", pfn);
-	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+	unpoison(pfn);
 }
 
 /*
@@ -433,15 +440,15 @@ TEST_F(hazards, copy_over_failed_memory)
 	struct uffdio_copy copy = { .len = PAGE };
 	struct test_env *env = &self->env;
 	unsigned char page[PAGE] = { 1 };
-	char text[32];
+	__u64 pfn;
 	int uffd;
 
 	fill(at(env, 3), 3);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)pfn_of(at(env, 3)));
+	pfn = pfn_of(at(env, 3));
 	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
 	ASSERT_EQ(0, poison(at(env, 3)));
 	ASSERT_EQ(0, punch(env->fd, 3, 1));
-	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+	unpoison(pfn);
 
 	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
 	ASSERT_LE(0, uffd);

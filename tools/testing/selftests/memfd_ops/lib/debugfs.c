@@ -8,11 +8,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <memfd_ops/users.h>
+
 #include "debugfs.h"
 #include "note.h"
 
 #define CONSUMERS	"/sys/kernel/debug/memfd_ops"
-#define MAPPED		"/sys/kernel/debug/memfd_ops_mapped"
 #define COUNTS		" invalidated %ld populated %ld fallocated %ld missed %ld"
 
 static bool parse_consumer(const char *line, struct consumer *c)
@@ -33,8 +34,7 @@ static bool is_file(const char *line, const struct stat *st)
 }
 
 /* The lines of consumers are indented, and follow that of their file. */
-static int visit_lines_of(const char *path, int fd,
-			  void (*visit)(const char *line, void *data), void *data)
+static int visit_lines(int fd, void (*visit)(const char *line, void *data), void *data)
 {
 	bool ours = fd == ANY_FILE;
 	char *line = NULL;
@@ -44,7 +44,7 @@ static int visit_lines_of(const char *path, int fd,
 
 	if (!ours && fstat(fd, &st))
 		return -errno;
-	file = fopen(path, "re");
+	file = fopen(CONSUMERS, "re");
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0) {
@@ -56,11 +56,6 @@ static int visit_lines_of(const char *path, int fd,
 	free(line);
 	fclose(file);
 	return 0;
-}
-
-static int visit_lines(int fd, void (*visit)(const char *line, void *data), void *data)
-{
-	return visit_lines_of(CONSUMERS, fd, visit, data);
 }
 
 struct list {
@@ -161,60 +156,53 @@ int consumers_text(int fd, char *start, size_t size)
 	return ret ? ret : text.len < size ? 0 : -ENOSPC;
 }
 
-/* The lines of a file in the list of mapped pages */
-struct mapped {
-	struct text runs;
-	size_t start, end;	/* the last run, not in the text yet */
-	char owner[32];
-};
-
-static void append_run(struct mapped *m)
+/* The file's first consumer. Processes with a mapping are users as well, but have no id. */
+static struct file_user *find_consumer(const struct followed_list *list, int fd)
 {
-	char run[64];
+	const struct followed_file *file;
+	struct stat st;
+	size_t i;
 
-	if (m->start == m->end)
-		return;
-	snprintf(run, sizeof(run), "%s[%zu, %zu)", m->runs.len ? " " : "", m->start, m->end);
-	append(run, &m->runs);
-	m->start = m->end;
-}
-
-static void look_at_mapped(const char *line, void *data)
-{
-	struct mapped *m = data;
-	size_t start, end;
-
-	if (sscanf(line, " consumer %*u kind %*s window_pages [%*u, %*u) %31[^\n]",
-		   m->owner) == 1)
-		return;
-	if (sscanf(line, "  mapped_pages [%zu, %zu)", &start, &end) != 2)
-		return;
-	if (start != m->end) {
-		append_run(m);
-		m->start = start;
+	if (fstat(fd, &st))
+		return NULL;
+	for (file = list->files; file < list->files + list->nr; file++) {
+		if (file->ino != st.st_ino || file->dev_major != major(st.st_dev) ||
+		    file->dev_minor != minor(st.st_dev))
+			continue;
+		for (i = 0; i < file->nr_users; i++)
+			if (file->users[i].id)
+				return &file->users[i];
 	}
-	m->end = end;
+	return NULL;
 }
 
 bool consumers_map(int fd, const char *runs)
 {
+	struct followed_list list = { .columns = 1 };
+	int ret = users_read(&list);
+	struct file_user *user = find_consumer(&list, fd);
 	char text[1024] = "";
-	struct mapped m = { .runs = { .start = text, .size = sizeof(text) } };
-	int ret = visit_lines_of(MAPPED, fd, look_at_mapped, &m);
+	size_t len = 0, i;
+	bool same;
 
-	append_run(&m);
-	if (!ret && !strcmp(runs, text))
-		return true;
-	note("%s: error %d, %s instead of %s", MAPPED, ret, text, runs);
-	return false;
+	for (i = 0; user && i < user->mapped.nr_runs && len < sizeof(text); i++)
+		len += snprintf(text + len, sizeof(text) - len, "%s[%lu, %lu)", len ? " " : "",
+				user->mapped.runs[i].start, user->mapped.runs[i].end);
+	same = !ret && !strcmp(runs, text);
+	if (!same)
+		note("%s: error %d, %s instead of %s", DEBUGFS_MAPPED, ret, text, runs);
+	users_free(&list);
+	return same;
 }
 
-int consumers_owner(int fd, char *owner, size_t size)
+int consumers_device(int fd, char *name, size_t size)
 {
-	struct mapped m = {};
-	int ret = visit_lines_of(MAPPED, fd, look_at_mapped, &m);
+	struct followed_list list = { .columns = 1 };
+	int ret = users_read(&list);
+	struct file_user *user = find_consumer(&list, fd);
 
-	snprintf(owner, size, "%s", m.owner);
+	snprintf(name, size, "%s", user ? user->names : "");
+	users_free(&list);
 	return ret;
 }
 

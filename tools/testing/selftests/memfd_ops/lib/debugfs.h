@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * /sys/kernel/debug/memfd_ops: the consumers of files, and how often the kernel called
- * them; and memfd_ops_mapped: what they have mapped. Of the tests, only fdinfo_test.c also
- * knows the format of one of them.
+ * them; and what they have mapped, see <memfd_ops/users.h>.
  *
  * Functions return 0 or a value, or a negative errno: -ENOENT on a kernel without it.
  */
@@ -46,8 +45,8 @@ int consumers_text(int fd, char *text, size_t size);
  */
 bool consumers_map(int fd, const char *runs);
 
-/* The only consumer's owner: "device NAME", "vm PID", or "". */
-int consumers_owner(int fd, char *owner, size_t size);
+/* The names of the only consumer's devices, with commas between; "" if it has none. */
+int consumers_device(int fd, char *name, size_t size);
 
 /* All lines, by one read() and without an allocation; then their parser. */
 int consumers_read(char *text, size_t size);
