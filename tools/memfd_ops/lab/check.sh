@@ -71,10 +71,8 @@ run_guest() {
 	if [ "$status" -ne 0 ]; then
 		echo "lab: problem: the guest ended with status $status" | tee -a "$output"
 	fi
-	if complaints "$log"; then
-		echo "lab: problem: the kernel complained, in the lines above, of $log" |
-			tee -a "$output"
-	fi
+	{ complaints "$log" | head -n 20 | sed 's/^/lab: problem: the kernel: /' || true; } |
+		tee -a "$output"
 }
 
 # Two guests at a time: most tests keep one CPU busy, or wait. That on two threads is alone.
@@ -92,5 +90,9 @@ run_guest threads mttcg | sed -u 's/^/3: /'
 outputs=("${parts[@]/#/$LOGS/$what-}")
 outputs=("${outputs[@]/%/-output.log}")
 say "the tests' output: ${outputs[*]}; the kernels' logs are next to it"
+for output in "${outputs[@]}"; do
+	! grep -q '^lab: problem: the guest ended' "$output" ||
+		tail -n 60 "${output%-output.log}-console.log"
+done
 cat "${outputs[@]}" |
 	"$LAB/check-report.py" "$TREE/tools/testing/kunit" "$LAB/skips" "${IOMMU:-intel}"
