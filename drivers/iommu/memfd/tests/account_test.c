@@ -4,7 +4,6 @@
  */
 #include <kunit/test.h>
 #include <linux/cpumask.h>
-#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -201,69 +200,11 @@ static void i8_moves(struct kunit *test)
 	free_account(test, env);
 }
 
-#define RACES	200000
-
-/* Two threads charge the last page, one of them by address: only one has it at a time. */
-struct race {
-	struct mm_struct *mm;
-	struct task_struct *task;	/* has the limit */
-	atomic_t owners;
-	unsigned long by_address, both;
-};
-
-static void expect_owner(struct race *race)
-{
-	int i;
-
-	if (atomic_inc_return(&race->owners) > 1)
-		race->both++;
-	for (i = 0; i < 10; i++)
-		cpu_relax();
-	atomic_dec(&race->owners);
-}
-
-static int charge_by_address(void *arg)
-{
-	struct race *race = arg;
-
-	mmap_write_lock(race->mm);
-	while (!kthread_should_stop()) {
-		if (!__account_locked_vm(race->mm, 1, true, race->task, false)) {
-			expect_owner(race);
-			__account_locked_vm(race->mm, 1, false, race->task, false);
-			WRITE_ONCE(race->by_address, race->by_address + 1);
-		}
-		cond_resched();
-	}
-	mmap_write_unlock(race->mm);
-	return 0;
-}
-
-static void i8_the_last_page_goes_once(struct kunit *test)
-{
-	struct account_env *env = make_account(test);
-	struct race race = { .mm = env->mm, .task = current };
-	unsigned long followed = 0, i;
-	struct task_struct *task;
-
-	set_limit(1);
-	task = kthread_run(charge_by_address, &race, "account_test");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-	for (i = 0; i < RACES || !followed || !READ_ONCE(race.by_address); i++) {
-		if (!iommu_memfd_charge(&env->account, 1)) {
-			expect_owner(&race);
-			iommu_memfd_uncharge(&env->account, 1);
-			followed++;
-		}
-		cond_resched();
-	}
-	KUNIT_EXPECT_EQ(test, 0, kthread_stop(task));
-	kunit_info(test, "followed %lu times, by address %lu times\n", followed,
-		   race.by_address);
-	KUNIT_EXPECT_EQ(test, 0, race.both);
-	free_account(test, env);
-}
-
+/*
+ * Whoever charges adds first, and looks then: of two that race for the last page, each sees
+ * what the other has added. A breakpoint at the counter makes the race certain: behind the
+ * first write to it, the other one takes all room.
+ */
 static void lock_between(struct perf_event *event, struct perf_sample_data *data,
 			 struct pt_regs *regs)
 {
@@ -272,11 +213,7 @@ static void lock_between(struct perf_event *event, struct perf_sample_data *data
 	mm->locked_vm = LIMIT;
 }
 
-/*
- * A charge finds room, and counts its page; a breakpoint stops it there, and another thread's
- * mlock() takes the room: the charge must look again.
- */
-static void i8_room_is_lost(struct kunit *test)
+static void i8_room_is_lost_by_address(struct kunit *test)
 {
 	struct account_env *env = make_account(test);
 	struct perf_event * __percpu *event;
@@ -292,6 +229,32 @@ static void i8_room_is_lost(struct kunit *test)
 	free_account(test, env);
 }
 
+static void follow_between(struct perf_event *event, struct perf_sample_data *data,
+			   struct pt_regs *regs)
+{
+	struct mm_struct *mm = event->overflow_handler_context;
+
+	atomic64_set(&mm->followed_vm, LIMIT);
+}
+
+static void i8_room_is_lost_followed(struct kunit *test)
+{
+	struct account_env *env = make_account(test);
+	struct perf_event * __percpu *event;
+
+	event = watch_writes(test, &env->mm->locked_vm, follow_between, env->mm);
+	mmap_write_lock(env->mm);
+	KUNIT_EXPECT_EQ(test, -ENOMEM,
+			__account_locked_vm(env->mm, 1, true, current, false));
+	mmap_write_unlock(env->mm);
+	unregister_wide_hw_breakpoint(event);
+
+	KUNIT_EXPECT_EQ(test, LIMIT, atomic64_read(&env->mm->followed_vm));
+	KUNIT_EXPECT_EQ(test, 0UL, env->mm->locked_vm);
+	atomic64_set(&env->mm->followed_vm, 0);
+	free_account(test, env);
+}
+
 static struct kunit_case iommu_memfd_account_cases[] = {
 	KUNIT_CASE(i8_one_limit_of_a_process),
 	KUNIT_CASE(i8_limit_of_now),
@@ -299,8 +262,8 @@ static struct kunit_case iommu_memfd_account_cases[] = {
 	KUNIT_CASE(i8_privileged),
 	KUNIT_CASE(i8_kernel_thread),
 	KUNIT_CASE(i8_moves),
-	KUNIT_CASE(i8_the_last_page_goes_once),
-	KUNIT_CASE(i8_room_is_lost),
+	KUNIT_CASE(i8_room_is_lost_by_address),
+	KUNIT_CASE(i8_room_is_lost_followed),
 	{}
 };
 

@@ -4,7 +4,6 @@
  */
 #include <kunit/memfd.h>
 #include <kunit/test.h>
-#include <linux/kthread.h>
 #include <linux/pagemap.h>
 #include <linux/sizes.h>
 #include <linux/swap.h>
@@ -200,60 +199,47 @@ static void empty_tables_go(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, soft_has_table(test, IOVA));
 }
 
-struct watch {
-	struct soft_domain *sd;
+struct neighbours {
 	phys_addr_t phys;
 	pgoff_t hole;
-	unsigned long nr, missed;
+	unsigned long looks, missed;
 };
 
-/* Looks at the neighbours of a hole until it is stopped */
-static int watch_thread(void *data)
+static void look_at_neighbours(struct soft_domain *sd)
 {
-	struct watch *w = data;
+	struct neighbours *n = sd->watch_data;
 	pgoff_t i;
 
-	while (!kthread_should_stop()) {
-		for (i = 0; i < 512; i++) {
-			if (i == w->hole)
-				continue;
-			w->nr++;
-			if (iommu_iova_to_phys(&w->sd->domain, IOVA + i * PAGE_SIZE) !=
-			    w->phys + i * PAGE_SIZE)
-				w->missed++;
-		}
-		cond_resched();
-	}
-	return 0;
+	n->looks++;
+	for (i = 0; i < 512; i++)
+		if (i != n->hole &&
+		    iommu_iova_to_phys(&sd->domain, IOVA + i * PAGE_SIZE) !=
+		    n->phys + i * PAGE_SIZE)
+			n->missed++;
 }
 
-/* While a page of a huge folio leaves, its neighbours translate at every moment */
+/* While a page of a huge folio leaves, its neighbours translate behind each change */
 static void i10_neighbours_translate(struct kunit *test)
 {
 	struct test_env *env = test->priv;
-	struct task_struct *task;
 	struct iommu_memfd *im;
-	pgoff_t hole, base;
+	pgoff_t hole;
 
 	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
 		kunit_skip(test, "no huge folios");
 	env->file = memfd_test_huge_file(test, 512);
 	for (hole = 0; hole < 512; hole += 73) {
-		struct watch w = { .sd = &env->sd, .hole = hole };
+		struct neighbours n = { .hole = hole };
 
 		KUNIT_ASSERT_EQ(test, 0, memfd_test_fallocate(env->file, 0, 512));
 		im = soft_mirror(test, IOVA, 0, 512);
-		base = folio_pfn(soft_folio(env->file, 0));
-		w.phys = PFN_PHYS(base);
-		task = kthread_run(watch_thread, &w, "memfd_test");
-		KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-		get_task_struct(task);
-		while (!READ_ONCE(w.nr))
-			cond_resched();
+		n.phys = PFN_PHYS(folio_pfn(soft_folio(env->file, 0)));
+		env->sd.watch_data = &n;
+		env->sd.watch = look_at_neighbours;
 		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, hole, hole + 1));
-		kthread_stop(task);
-		put_task_struct(task);
-		KUNIT_EXPECT_EQ_MSG(test, 0UL, w.missed, "hole %lu", hole);
+		env->sd.watch = NULL;
+		KUNIT_EXPECT_LT(test, 0, n.looks);
+		KUNIT_EXPECT_EQ_MSG(test, 0UL, n.missed, "hole %lu", hole);
 		KUNIT_EXPECT_EQ(test, 511UL, memfd_test_blocks(env->file));
 		KUNIT_EXPECT_EQ(test, 0, memfd_test_punch(env->file, 0, 512));
 		iommu_memfd_unmap(im);

@@ -31,6 +31,12 @@ static void mistake(struct soft_domain *sd, const char *what, unsigned long iova
 	sd->mistakes++;
 }
 
+static void changed(struct soft_domain *sd)
+{
+	if (sd->watch)
+		sd->watch(sd);
+}
+
 static int soft_map_pages(struct iommu_domain *domain, unsigned long iova,
 			  phys_addr_t phys, size_t pgsize, size_t pgcount,
 			  int prot, gfp_t gfp, size_t *mapped)
@@ -67,6 +73,7 @@ static int soft_map_pages(struct iommu_domain *domain, unsigned long iova,
 		if (!half)
 			*mapped += PAGE_SIZE;
 	}
+	changed(sd);
 	return half ? -ENOMEM : 0;
 }
 
@@ -131,6 +138,7 @@ static size_t soft_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 		kfree(xa_store(&sd->tlb, at >> PAGE_SHIFT, e, GFP_KERNEL));
 	}
 	soft_free_tables(sd, iova, end);
+	changed(sd);
 	if (!iommu_iotlb_gather_queued(gather))
 		iommu_iotlb_gather_add_page(domain, gather, iova, pgsize * pgcount);
 	return pgsize * pgcount;
@@ -190,6 +198,7 @@ static int soft_cut(struct iommu_domain *domain, unsigned long iova, gfp_t gfp)
 		e->leaf = at;
 		e->size = PAGE_SIZE;
 	}
+	changed(sd);
 	return 0;
 }
 

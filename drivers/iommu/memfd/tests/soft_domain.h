@@ -29,6 +29,8 @@ struct soft_domain {
 	bool whole_calls;	/* unmaps no part of what one call mapped */
 	bool no_unmap;		/* unmaps nothing */
 	bool no_cut;		/* its entries cannot be cut */
+	void (*watch)(struct soft_domain *sd);	/* called behind each change */
+	void *watch_data;
 };
 
 /* Each test has a file, and two domains; @imd is of the first */
