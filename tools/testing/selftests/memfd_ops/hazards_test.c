@@ -366,15 +366,6 @@ TEST_F(hazards, shrinker_of_huge_tails)
 	EXPECT_EQ(0, env_differences(env, 0, 0, PAGES));
 }
 
-/* What the machine lost is given back, for later tests. */
-static void unpoison(__u64 pfn)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%llu", pfn);
-	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
-}
-
 /* The device must lose that page, and only that. */
 static void memory_failure(struct __test_metadata *_metadata, struct test_env *env,
 			   bool huge)
@@ -426,7 +417,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct test_env *e
 
 	mdma_unmap_all(&env->dev[0]);
 	mdma_unmap_all(&env->dev[1]);
-	unpoison(pfn);
+	unpoison_pfn(pfn);
 }
 
 /*
@@ -448,7 +439,7 @@ TEST_F(hazards, copy_over_failed_memory)
 	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
 	ASSERT_EQ(0, poison(at(env, 3)));
 	ASSERT_EQ(0, punch(env->fd, 3, 1));
-	unpoison(pfn);
+	unpoison_pfn(pfn);
 
 	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
 	ASSERT_LE(0, uffd);

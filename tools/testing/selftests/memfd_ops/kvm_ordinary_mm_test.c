@@ -223,7 +223,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 			   int (*fail)(unsigned char *addr))
 {
 	struct test_env *env = &mm->g.env;
-	char text[32];
+	char byte;
 	__u64 pfn;
 	size_t i;
 
@@ -232,7 +232,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 	ASSERT_EQ(0, fail(at(env, BAD)));
 	EXPECT_TRUE(guest_gets_sigbus(mm, BAD));
 	EXPECT_TRUE(guest_gets_sigbus(mm, BAD));
-	EXPECT_EQ(-1, pread(env->fd, text, 1, BAD * PAGE));
+	EXPECT_EQ(-1, pread(env->fd, &byte, 1, BAD * PAGE));
 	EXPECT_EQ(EIO, errno);
 	if (mm->device) {
 		EXPECT_EQ(0, env_reachable(env, 0, BAD, 1));
@@ -254,8 +254,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 	EXPECT_NE(pfn, pfn_of(at(env, BAD)));
 	EXPECT_TRUE(all_agree(mm));
 
-	snprintf(text, sizeof(text), "%llu", pfn);
-	write_file(HWPOISON "unpoison-pfn", text);
+	unpoison_pfn(pfn);
 }
 
 TEST_F(ordinary, memory_failure)

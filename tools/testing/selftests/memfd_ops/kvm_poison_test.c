@@ -2,38 +2,12 @@
 /*
  * Memory that fails: no consumer reaches it any more, and a new page takes its place.
  */
-#include <setjmp.h>
-#include <signal.h>
-
 #include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/kvm_mm_fixture.h"
 
 /* The page that fails, of 2 MiB */
 #define BAD		77
-
-static sigjmp_buf on_bus_error;
-
-static void bus_error(int sig)
-{
-	siglongjmp(on_bus_error, 1);
-}
-
-/* Let the page's memory fail. A process that has it mapped gets SIGBUS. */
-static int poison(unsigned char *addr)
-{
-	return sigsetjmp(on_bus_error, 1) ||
-	       !madvise(addr, PAGE, MADV_HWPOISON) ? 0 : -errno;
-}
-
-/* Give the page frame back. */
-static void free_poisoned(__u64 pfn)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%llu", pfn);
-	write_file(HWPOISON "unpoison-pfn", text);
-}
 
 /*
  * A guest, with a memslot that fills or keeps holes
@@ -47,7 +21,6 @@ static void guest_memory_failure(struct __test_metadata *_metadata, struct guest
 	__u64 pfn;
 	size_t i;
 
-	signal(SIGBUS, bus_error);
 	ASSERT_EQ(0, grow(env->fd, 0, HUGE_PAGES));
 	ASSERT_EQ(0, add_slot(g, flags, 0, HUGE_PAGES));
 	for (i = 0; i < HUGE_PAGES; i++)
@@ -80,7 +53,7 @@ static void guest_memory_failure(struct __test_metadata *_metadata, struct guest
 	EXPECT_TRUE(has_words(at(env, BAD), 7));
 	EXPECT_NE(pfn, pfn_of(at(env, BAD)));
 
-	free_poisoned(pfn);
+	unpoison_pfn(pfn);
 }
 
 TEST_F(holes, memory_failure)
@@ -128,7 +101,6 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 	__u64 pfn;
 	size_t i;
 
-	signal(SIGBUS, bus_error);
 	ASSERT_EQ(0, grow(env->fd, 0, HUGE_PAGES));
 	fill_pages(mm, 0, HUGE_PAGES, 1);
 	ASSERT_EQ(huge, is_huge(env->mem));
@@ -157,7 +129,7 @@ static void memory_failure(struct __test_metadata *_metadata, struct mm_test *mm
 	EXPECT_NE(pfn, pfn_of(at(env, BAD)));
 	EXPECT_TRUE(all_agree(mm));
 
-	free_poisoned(pfn);
+	unpoison_pfn(pfn);
 }
 
 TEST_F(mm, memory_failure)

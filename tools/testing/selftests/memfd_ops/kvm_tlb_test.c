@@ -290,13 +290,11 @@ static int swap_out(struct tlb_test *t)
  */
 static int let_memory_fail(struct tlb_test *t)
 {
-	char text[32];
 	int ret;
 
 	(void)*(volatile unsigned char *)counted(t);
 	t->watch->pfn = pfn_of(counted(t));
-	snprintf(text, sizeof(text), "%llu", t->watch->pfn);
-	ret = write_file(HWPOISON "corrupt-pfn", text);
+	ret = poison_pfn(t->watch->pfn);
 	return ret == -EBUSY ? 0 : ret;
 }
 
@@ -500,7 +498,6 @@ TEST_F(tlb, memory_failure)
 {
 	struct tlb_test *t = &self->t;
 	struct counter *c;
-	char text[32];
 	int i;
 
 	if (access(HWPOISON "corrupt-pfn", W_OK))
@@ -520,10 +517,9 @@ TEST_F(tlb, memory_failure)
 	}
 
 	/* give the page frame back */
-	snprintf(text, sizeof(text), "%llu", t->watch->pfn);
 	ASSERT_EQ(0, madvise(counted(t), PAGE, MADV_DONTNEED));
 	ASSERT_EQ(0, punch(t->g.env.fd, COUNTED, 1));
-	write_file(HWPOISON "unpoison-pfn", text);
+	unpoison_pfn(t->watch->pfn);
 }
 
 TEST_HARNESS_MAIN

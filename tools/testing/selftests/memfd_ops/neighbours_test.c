@@ -254,7 +254,6 @@ TEST_F(neighbours, of_a_failing_page)
 {
 	struct test_env *env = &self->env;
 	const size_t bad = 77;
-	char text[32];
 	__u64 pfn;
 
 	ASSERT_EQ(0, map_huge(env));
@@ -267,8 +266,7 @@ TEST_F(neighbours, of_a_failing_page)
 	ASSERT_EQ(0, madvise(at(env, bad), PAGE, MADV_DONTNEED));
 	ASSERT_EQ(0, punch(env->fd, bad, 1));
 	mdma_unmap_all(&env->dev[0]);
-	snprintf(text, sizeof(text), "%llu", pfn);
-	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+	unpoison_pfn(pfn);
 }
 
 TEST_HARNESS_MAIN

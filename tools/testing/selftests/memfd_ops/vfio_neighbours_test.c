@@ -142,7 +142,6 @@ TEST_F(vfio, dma_next_to_two_pages_that_leave)
 	const size_t bad = 200, page = 300;
 	struct test_env *env = &self->env;
 	pthread_t thread;
-	char text[32];
 	long faults;
 	__u64 pfn;
 	void *ret;
@@ -171,8 +170,7 @@ TEST_F(vfio, dma_next_to_two_pages_that_leave)
 	ASSERT_EQ(0, punch(env->fd, bad, 1));
 	EXPECT_TRUE(table_has(env, &env->edu, 0, HUGE_PAGES, HUGE_PAGES - 2));
 	EXPECT_EQ(faults, mdma_iommu_faults());
-	snprintf(text, sizeof(text), "%llu", pfn);
-	write_file("/sys/kernel/debug/hwpoison/unpoison-pfn", text);
+	unpoison_pfn(pfn);
 }
 
 TEST_HARNESS_MAIN

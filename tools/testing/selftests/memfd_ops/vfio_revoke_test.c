@@ -54,12 +54,14 @@ TEST_F(vfio, lose)
 
 /*
  * A DMA in flight writes the old page before punch returns, or nothing: it does not
- * write to the next owner of that page.
+ * write to the next owner of that page. edu's DMA takes 100 ms: on a busy machine it takes
+ * some rounds until one is still in flight then.
  */
 TEST_F(vfio, lose_under_dma)
 {
 	struct test_env *env = &self->env;
 	int round, other, again = 0;
+	bool in_flight;
 	__u64 pfn, pfns[NEXT];
 	unsigned char *mem;
 	size_t i;
@@ -73,7 +75,7 @@ TEST_F(vfio, lose_under_dma)
 	ASSERT_EQ(0, space_map(&env->space, other, 0, BASE + GIB, NEXT * PAGE, DMA_R));
 	ASSERT_EQ(0, map_pages(env, 0, PAGES));
 	mdma_expect_iommu_faults();
-	for (round = 0; round < 4; round++) {
+	for (round = 0; round < 4 || !again; round++) {
 		ASSERT_EQ(0, grow(env->fd, 0, 1));
 		/* the IOMMU's TLB has it now */
 		ASSERT_EQ(0, device_writes(env, iova(0), 99));
@@ -92,17 +94,18 @@ TEST_F(vfio, lose_under_dma)
 		EXPECT_EQ(0, allocated(env->fd));
 		ASSERT_EQ(0, punch(other, 0, NEXT));
 	}
-	/* or else nothing has been seen here */
-	note("in %d rounds the page had another owner when the DMA ended", again);
-	EXPECT_LT(0, again);
+	note("in %d of %d rounds the page had another owner when the DMA ended", again, round);
 
 	/* and one that meets the page that has come instead, writes that */
-	ASSERT_EQ(0, grow(env->fd, 0, 1));
-	ASSERT_EQ(0, edu_dma(&env->edu, SIDE, LEN, false));
-	edu_go(&env->edu, iova(0), LEN, true);
-	ASSERT_EQ(0, punch(env->fd, 0, 1));
-	ASSERT_EQ(0, grow(env->fd, 0, 1));
-	ASSERT_EQ(0, edu_wait(&env->edu));
+	do {
+		ASSERT_EQ(0, grow(env->fd, 0, 1));
+		ASSERT_EQ(0, edu_dma(&env->edu, SIDE, LEN, false));
+		edu_go(&env->edu, iova(0), LEN, true);
+		ASSERT_EQ(0, punch(env->fd, 0, 1));
+		ASSERT_EQ(0, grow(env->fd, 0, 1));
+		in_flight = edu_read(&env->edu, EDU_DMA_CMD) & EDU_DMA_RUN;
+		ASSERT_EQ(0, edu_wait(&env->edu));
+	} while (!in_flight);
 	EXPECT_TRUE(written(at(env, 0), 99));
 	munmap(mem, NEXT * PAGE);
 	close(other);

@@ -150,10 +150,9 @@ int bind_file(struct mm_test *mm, int mode, int node, unsigned int flags)
 int poison_unmapped(unsigned char *addr)
 {
 	unsigned char *huge = (unsigned char *)((uintptr_t)addr & ~(HUGE - 1));
-	char text[32];
+	__u64 pfn = pfn_of(addr);
 
-	snprintf(text, sizeof(text), "%llu", pfn_of(addr));
 	if (madvise(huge, HUGE, MADV_DONTNEED))
 		return -errno;
-	return write_file(HWPOISON "corrupt-pfn", text);
+	return poison_pfn(pfn);
 }

@@ -13,6 +13,7 @@
 #include <linux/mempolicy.h>
 
 #include "kvm.h"
+#include "sigbus.h"
 
 /* A node with memory but without a CPU: no page is there by chance */
 #define NODE		1
@@ -60,8 +61,7 @@ size_t pages_on(struct mm_test *mm, int node);
 /* Where the file's pages come from, and with MPOL_MF_MOVE where they go */
 int bind_file(struct mm_test *mm, int mode, int node, unsigned int flags);
 
-/* The kernel's own injector, and memory that fails while no process has it mapped */
-#define HWPOISON	"/sys/kernel/debug/hwpoison/"
+/* Let the page's memory fail while no process has it mapped. */
 int poison_unmapped(unsigned char *addr);
 
 #endif /* TEST_KVM_MM_H */

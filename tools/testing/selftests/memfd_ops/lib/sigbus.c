@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
+#include <memfd_ops/files.h>
 #include <memfd_ops/memory.h>
 
 #include "sigbus.h"
@@ -59,4 +61,22 @@ int poison(unsigned char *addr)
 
 	/* the signal may come before madvise() returns */
 	return ret == -EFAULT ? 0 : ret;
+}
+
+static int write_pfn(const char *path, __u64 pfn)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", pfn);
+	return write_file(path, text);
+}
+
+int poison_pfn(__u64 pfn)
+{
+	return write_pfn(HWPOISON "corrupt-pfn", pfn);
+}
+
+int unpoison_pfn(__u64 pfn)
+{
+	return write_pfn(HWPOISON "unpoison-pfn", pfn);
 }
