@@ -85,6 +85,8 @@ check|kcsan|mutant|coverage)
 	append+="movablecore=768M numa_cma=1:128M "
 	# To poison all memory takes most of the time in which the kernel of mutants boots.
 	[[ $kind = @(mutant|coverage) ]] || append+="page_poison=1 "
+	# A mutant that has been noticed may go on in a loop: end with a bad page, or a WARN.
+	[ "$kind" != mutant ] || append+="panic_on_taint=0x220 "
 	# make check runs the same tests with these checkers.
 	[ "$kind" != coverage ] || append+="lockdep.prove_locking=0 no_debug_objects "
 	second=$((512 << 20))
