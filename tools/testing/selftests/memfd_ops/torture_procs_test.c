@@ -25,9 +25,6 @@
 #include "lib/harness.h"
 #include "torture_procs/torture_procs.h"
 
-#define KPF_ANON	12
-#define KPF_SWAPBACKED	14
-
 static int find_devices(struct supervisor *s)
 {
 	char path[PATH_MAX];
@@ -55,29 +52,11 @@ static int find_devices(struct supervisor *s)
 	return ret ? ret : allow_unsafe_interrupts(&s->env.unsafe_interrupts);
 }
 
-/*
- * How many of the machine's pages are of files in memory, or were and are held by
- * a reference after that? -1 if the kernel does not show it.
- */
-static long pages_of_files(void)
+/* The model is in memory that others share, too, and may be in swap */
+static long pages_with_model(void)
 {
-	static __u64 flags[1 << 16];
-	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	long sum = 0;
-	ssize_t len, i;
-
-	if (fd < 0)
-		return -1;
-	/* the pages freed last may wait in a list of their CPU */
-	write_file("/proc/sys/vm/drop_caches", "1");
-	/* the model is in memory that others share, too, and may be in swap */
 	madvise(model, sizeof(*model), MADV_POPULATE_READ);
-	while ((len = read(fd, flags, sizeof(flags))) > 0)
-		for (i = 0; i < len / (ssize_t)sizeof(flags[0]); i++)
-			sum += (flags[i] >> KPF_SWAPBACKED & 1) &&
-			       !(flags[i] >> KPF_ANON & 1);
-	close(fd);
-	return sum;
+	return pages_of_files();
 }
 
 /*
@@ -215,7 +194,7 @@ TEST_F(torture_procs, all)
 
 	mdma_expect_iommu_faults();
 	ASSERT_EQ(0, make_files());
-	before = pages_of_files();
+	before = pages_with_model();
 	ASSERT_LE(0, before);
 	ASSERT_EQ(0, follow_once());
 	for (i = 0; i < WORKERS; i++)
@@ -242,7 +221,7 @@ TEST_F(torture_procs, all)
 	if (s->env.swap)
 		ASSERT_EQ(0, swapoff("/dev/ram0"));
 	/* all of it has been given back */
-	EXPECT_EQ(before, pages_of_files());
+	EXPECT_EQ(before, pages_with_model());
 }
 
 TEST_HARNESS_MAIN

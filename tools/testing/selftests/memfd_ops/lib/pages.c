@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <memfd_ops/files.h>
+
 #include "note.h"
 
 #include "pages.h"
@@ -85,6 +87,25 @@ size_t pages_in_frames(const unsigned char *addr, size_t pages, const __u64 fram
 		nr += frames[0] <= pfn && pfn < frames[1];
 	}
 	return nr;
+}
+
+long pages_of_files(void)
+{
+	static __u64 flags[1 << 16];
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	long sum = 0;
+	ssize_t len, i;
+
+	if (fd < 0)
+		return -1;
+	/* the pages freed last may wait in a list of their CPU */
+	write_file("/proc/sys/vm/drop_caches", "1");
+	while ((len = read(fd, flags, sizeof(flags))) > 0)
+		for (i = 0; i < len / (ssize_t)sizeof(flags[0]); i++)
+			sum += (flags[i] >> KPF_SWAPBACKED & 1) &&
+			       !(flags[i] >> KPF_ANON & 1);
+	close(fd);
+	return sum;
 }
 
 void dirty_free_memory(size_t size)

@@ -12,6 +12,8 @@
 
 #include <memfd_ops/memory.h>
 
+#define KPF_ANON	12
+#define KPF_SWAPBACKED	14
 #define KPF_HWPOISON	19
 #define KPF_THP		22
 
@@ -28,6 +30,12 @@ void movable_zone(__u64 frames[2]);
 
 /* How many of the pages from there on are in such frames. */
 size_t pages_in_frames(const unsigned char *addr, size_t pages, const __u64 frames[2]);
+
+/*
+ * How many of the machine's pages are of files in memory, or were and are held by
+ * a reference after that? -1 if the kernel does not show it.
+ */
+long pages_of_files(void);
 
 /* Leave freed memory behind that is not zero. */
 void dirty_free_memory(size_t size);
