@@ -15,7 +15,7 @@ help:
 demo picture run shell:
 	@$(LAB)/run.sh $@
 
-bench coverage mutants profile:
+bench coverage fuzz mutants profile:
 	@$(LAB)/$@.sh
 
 check torture:
@@ -48,5 +48,5 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: help bench coverage mutants profile demo picture run shell check torture lint model \
+.PHONY: help bench coverage fuzz mutants profile demo picture run shell check torture lint model \
 	regress vmm apply unapply series deb clean distclean

@@ -56,15 +56,6 @@ if [ -b /dev/vda ]; then
 	exit
 fi
 
-# Report leaked memory in the kernel's log. kmemleak only reports objects that are older
-# than five seconds.
-leaks=/sys/kernel/debug/kmemleak
-if [ -e "$leaks" ]; then
-	sleep 6
-	echo scan >"$leaks"
-	echo scan >"$leaks"
-	while read -r line; do
-		echo "kmemleak: $line" >/dev/kmsg
-	done <"$leaks"
-fi
+# shellcheck source=tools/memfd_ops/lab/guest/leaks.sh
+. /lab/leaks.sh
 exit 0
