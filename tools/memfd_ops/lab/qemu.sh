@@ -1,26 +1,37 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# qemu.sh: fetch the source of Debian's QEMU, and build it in build/vmm three times, for
-# make vmm: as it is, with our patches, and with these but without filling at deflate.
+# qemu.sh: fetch the source of Debian's QEMU, in the version QEMU=, and build it in
+# build/vmm three times, for make vmm: as it is, with our patches, and with these but
+# without filling at deflate.
+# qemu.sh checkpatch: run QEMU's own checkpatch over these patches.
 
 . "$(dirname "$0")/lib.sh"
 
-vmm=$TOP/build/vmm
+# The release of Debian that has it
+case ${QEMU:=7.2} in
+7.2)	suite=bookworm ;;
+10.0)	suite=trixie ;;
+*) die "QEMU=$QEMU: 7.2 or 10.0" ;;
+esac
+
+patches=$TOP/patches/qemu-$QEMU
+vmm=$TOP/build/vmm/$QEMU
 source=$vmm/qemu
 build=$vmm/qemu-build
 
-# All that the machine's apt has sources of, as deb-src, with lists and a cache of its own.
+# All that the machine's apt has sources of, for that release, with lists and a cache of its
+# own.
 private_apt() {
-	local file
+	local file release="s/\\b(bookworm|trixie)\\b/$suite/"
 
 	rm -rf "$vmm/apt"
 	mkdir -p "$vmm/apt"/{parts,lists/partial,cache/archives/partial}
 	for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
 		[ -f "$file" ] || continue
 		case $file in
-		*.list)	sed -n -E 's/^deb[[:space:]]/deb-src /p' "$file" ;;
-		*.sources) sed -E 's/^Types:.*/Types: deb-src/I' "$file" ;;
+		*.list)	sed -n -E "$release; s/^deb([[:space:]].*)/&\ndeb-src\1/p" "$file" ;;
+		*.sources) sed -E "$release; s/^Types:.*/Types: deb deb-src/I" "$file" ;;
 		*) continue ;;
 		esac >"$vmm/apt/parts/$(basename "$file")"
 	done
@@ -33,19 +44,10 @@ private_apt() {
 	END
 }
 
-# The newest version in these sources that we have patches for
-known_version() {
-	local version
-
-	for version in $(apt-cache showsrc qemu | sed -n 's/^Version: //p' | sort -rV); do
-		if [[ $version =~ ^[0-9]*:([0-9]+\.[0-9]+) ]] &&
-		   [ -d "$TOP/patches/qemu-${BASH_REMATCH[1]}" ]; then
-			echo "$version"
-			return
-		fi
-	done
-	echo "no $(cd "$TOP/patches" && ls -d qemu-*) in apt's sources" >&2
-	return 1
+# The newest of these sources' versions
+newest_version() {
+	apt-cache showsrc qemu | sed -n "s/^Version: \([0-9]*:$QEMU\.\)/\1/p" | sort -rV |
+		head -n 1 | grep . || { echo "apt's sources have no QEMU $QEMU"; return 1; }
 }
 
 fetch() {
@@ -53,30 +55,38 @@ fetch() {
 
 	export APT_CONFIG=$vmm/apt/apt.conf
 
+	mkdir -p "$vmm"
 	private_apt
-	# Sources of others may have no deb-src.
+	# Sources of others may have no deb-src, or not that release.
 	apt-get -q update || true
-	rm -rf "$source" "$source.tmp" "$build" "$vmm"/qemu_*
+	rm -rf "$source" "$source.tmp" "$build" "$vmm/meson" "$vmm"/{qemu,meson}_*
 	cd "$vmm"
-	version=$(known_version)
+	version=$(newest_version)
 	apt-get -q source --download-only "qemu=$version"
+	# QEMU 10.0 needs a later one than Debian 12 has.
+	apt-get -q download meson
+	dpkg-deb -x meson_*.deb meson
 	dpkg-source -x qemu_*.dsc "$source.tmp"
 	cd "$source.tmp"
 	git init -q
 	git add -A -f
-	git -c user.name=lab -c user.email=lab@localhost commit -q -m "Debian's"
+	git -c gc.auto=0 -c user.name=lab -c user.email=lab@localhost commit -q -m "Debian's"
 	mv "$source.tmp" "$source"
 }
 
 # One machine, the devices that the tests have, and what these need.
 configure() {
+	local devices=(Q35 VFIO VFIO_PCI VIRTIO_PCI VIRTIO_BALLOON VIRTIO_MEM VTD PCIE_PORT)
+
+	[ "$QEMU" = 7.2 ] || devices+=(IOMMUFD)
 	mkdir -p "$build"
-	printf 'CONFIG_%s=y\n' Q35 VFIO VFIO_PCI VIRTIO_PCI VIRTIO_BALLOON VIRTIO_MEM VTD \
-		PCIE_PORT >"$source/configs/devices/x86_64-softmmu/lab.mak"
+	printf 'CONFIG_%s=y\n' "${devices[@]}" \
+		>"$source/configs/devices/x86_64-softmmu/lab.mak"
 	cd "$build"
 	"$source/configure" --static --target-list=x86_64-softmmu --with-devices-x86_64=lab \
 		--without-default-features --without-default-devices --enable-system \
-		--enable-kvm --disable-tcg --disable-pie --disable-debug-info
+		--enable-kvm --disable-tcg --disable-pie --disable-debug-info \
+		--disable-install-blobs
 }
 
 # compile NAME PATCH...: bring the source to that state, and build it as qemu-NAME. Files
@@ -95,12 +105,20 @@ compile() {
 
 lock
 mkdir -p "$vmm/l2"
-export PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP
+export PATH=/usr/lib/ccache:$vmm/meson/usr/bin:$PATH CCACHE_BASEDIR=$TOP
+export PYTHONPATH=$vmm/meson/usr/lib/python3/dist-packages
 export NINJA_STATUS='  CC [%f/%t] '	# so that phase counts its lines
 [ -d "$source" ] || phase qemu-source fetch
-patches=$TOP/patches/qemu-$(cut -d . -f 1-2 "$source/VERSION")
-[ -f "$build/build.ninja" ] || phase qemu-configure configure
 mapfile -t series < <(sed -n "s,^[^#[:space:]].*,$patches/&,p" "$patches/series")
+if [ "${1:-}" = checkpatch ]; then
+	# Not over the headers: they come from our kernel, not by update-linux-headers.sh.
+	for patch in "${series[@]}"; do
+		[[ $patch = */linux-headers.patch ]] ||
+			perl "$source/scripts/checkpatch.pl" --no-tree -q "$patch"
+	done
+	exit
+fi
+[ -f "$build/build.ninja" ] || phase qemu-configure configure
 stamp=$(cat "$LAB/qemu.sh" "${series[@]}" "$LAB/qemu-unfilled.patch" | cksum)
 [ "$stamp" != "$(cat "$vmm/built" 2>/dev/null)" ] || exit 0
 phase qemu-as-is compile as-is

@@ -14,7 +14,7 @@ now() { cut -d ' ' -f 1 /proc/uptime; }
 # since UPTIME: seconds
 since() { echo "$(now) $1" | awk '{ printf "%.1f", $1 - $2 }'; }
 
-# Give the NVMe controller to vfio-pci. Sets $nvme.
+# Give the NVMe controller to vfio-pci. Sets $nvme, and $vfio for QEMU.
 bind_nvme() {
 	for device in /sys/bus/pci/devices/*; do
 		if [ "$(cat "$device/class")" = 0x010802 ]; then
@@ -23,11 +23,12 @@ bind_nvme() {
 			echo "$nvme" >/sys/bus/pci/drivers_probe
 		fi
 	done
+	vfio=vfio-pci,host=$nvme
 	[ -n "$nvme" ]
 }
 
-# start QEMU OPTION...: with $machine, $memory, $share, $cmdline, and as arguments of
-# $wrapper, if they are set
+# start QEMU OPTION...: with $machine, $memory, $share, $cmdline, $iommufd, and as arguments
+# of $wrapper, if they are set
 start() {
 	binary=$1
 	shift
@@ -44,6 +45,7 @@ start() {
 		-machine "q35,accel=kvm,memory-backend=ram${machine:+,$machine}" \
 		-cpu host -smp 1 -m "${memory:-512M}" \
 		-object "memory-backend-memfd,id=ram,size=512M,share=${share:-on}" \
+		${iommufd:+-object iommufd,id=iommufd} \
 		-kernel /root/l2/bzImage -initrd /root/l2/initrd \
 		-append "console=ttyS0 panic=-1 no_timer_check ${cmdline:-}" \
 		-serial "file:$work/console" \

@@ -3,7 +3,8 @@
 #
 # vmm.sh [CASE...]: the guest of make vmm, L1. It runs L2 in Debian's QEMU as it is, in the
 # patched one, and in one that does not fill the pages that leave the balloon, and prints a
-# table. The other cases are for the patched one alone.
+# table. The other cases are for the patched one alone. The device is type1's; the cases that
+# come after "iommufd" have it by iommufd.
 
 # shellcheck disable=SC2317 # the cases are called by their names
 # shellcheck disable=SC2016 # L2 expands it
@@ -36,7 +37,7 @@ row() { printf '%s\t%s\n' "$1" "$2" >>"$results/$column"; }
 # Measure the QEMU in $column.
 measure() {
 	before=$(faults)
-	start "qemu-$column" -device virtio-balloon-pci -device "vfio-pci,host=$nvme" || return
+	start "qemu-$column" -device virtio-balloon-pci -device "$vfio" || return
 	wait_for_l2 && write_disk || return
 	row 's until L2 is up' "$boot_seconds"
 	row 'file, MiB: L2 is up' "$(file_mib)"
@@ -68,6 +69,7 @@ expect() {
 }
 
 balloon_in_three() {
+	rm -rf "$results"
 	mkdir "$results"
 	for column in as-is patched; do
 		measure || return
@@ -119,7 +121,7 @@ check_disk() {
 # A reset while the balloon is inflated: the next kernel does not know of the balloon.
 reset() {
 	before=$(faults)
-	start qemu-patched -device virtio-balloon-pci -device "vfio-pci,host=$nvme"
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	wait_for_l2 && write_disk && balloon 128 || return
 	check 'file, MiB, balloon inflated' "$(file_mib)" -le 147
 	started=$(now)
@@ -140,7 +142,7 @@ reset() {
 by_address() {
 	before=$(faults)
 	start qemu-patched -device virtio-balloon-pci \
-		-device "vfio-pci,host=$nvme,x-follow-memfd=off"
+		-device "$vfio,x-follow-memfd=off"
 	wait_for_l2 && write_disk && balloon 128 || return
 	check 'x-follow-memfd=off: file, MiB' "$(file_mib)" -ge 512
 	check 'pinned, MiB' "$(pinned_mib)" -ge 512
@@ -150,7 +152,7 @@ by_address() {
 
 	before=$(faults)
 	share=off
-	start qemu-patched -device virtio-balloon-pci -device "vfio-pci,host=$nvme"
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	share=
 	wait_for_l2 && write_disk && balloon 128 || return
 	check 'share=off: pinned, MiB' "$(pinned_mib)" -ge 512
@@ -172,13 +174,13 @@ refused() {
 # Free page reporting: refused, in either order; and with a guest that touches pages first.
 reporting() {
 	refused -device virtio-balloon-pci,free-page-reporting=on \
-		-device "vfio-pci,host=$nvme"
-	refused -device "vfio-pci,host=$nvme" \
+		-device "$vfio"
+	refused -device "$vfio" \
 		-device virtio-balloon-pci,free-page-reporting=on
 	sed 's/^/  /' "$work/qemu"
 	before=$(faults)
 	cmdline=init_on_alloc=1
-	start qemu-patched -device "vfio-pci,host=$nvme" -device \
+	start qemu-patched -device "$vfio" -device \
 		virtio-balloon-pci,free-page-reporting=on,guest-touches-pages-first=on
 	cmdline=
 	wait_for_l2 && write_disk || return
@@ -194,9 +196,9 @@ viommu() {
 	before=$(faults)
 	machine=kernel-irqchip=split
 	cmdline='intel_iommu=on iommu.strict=1'
-	start qemu-patched -device intel-iommu,caching-mode=on,intremap=on \
+	start qemu-patched -device intel-iommu,caching-mode=on,intremap=on,aw-bits=39 \
 		-device virtio-balloon-pci,free-page-reporting=on \
-		-device "vfio-pci,host=$nvme,id=disk"
+		-device "$vfio,id=disk"
 	machine=
 	cmdline=
 	wait_for_l2 && write_disk || return
@@ -239,7 +241,7 @@ virtio_mem() {
 	before=$(faults)
 	memory=512M,maxmem=1G
 	cmdline=memhp_default_state=online_movable
-	start qemu-patched -device "vfio-pci,host=$nvme,id=disk" \
+	start qemu-patched -device "$vfio,id=disk" \
 		-object memory-backend-memfd,id=more,size=512M,share=on,reserve=off \
 		-device virtio-mem-pci,id=vm,memdev=more,requested-size=0
 	memory=
@@ -268,7 +270,8 @@ wait_for_no_consumers() {
 }
 
 plug_disk() {
-	qmp device_add "'driver':'vfio-pci','host':'$nvme','bus':'root','id':'disk'" || return
+	qmp device_add "'driver':'vfio-pci','host':'$nvme','bus':'root','id':'disk'
+		${iommufd:+,'iommufd':'iommufd'}" || return
 	l2 'while ! [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
 }
 
@@ -302,7 +305,7 @@ hotplug() {
 # the balloon goes up and down.
 stress() {
 	before=$(faults)
-	start qemu-patched -device virtio-balloon-pci -device "vfio-pci,host=$nvme"
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	wait_for_l2 && write_disk || return
 	l2 'for reader in 1 2; do
 		while ! [ -e enough ]; do
@@ -340,14 +343,14 @@ state() { qmp query-status && echo "$answer" | sed 's/.*"status": "\([^"]*\).*/\
 limit() {
 	before=$(faults)
 	wrapper="/root/l2/memlock $((256 << 20))"
-	start qemu-patched -device virtio-balloon-pci -device "vfio-pci,host=$nvme"
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	wrapper=
 	wait "$pid"
 	check 'locked memory limited to 256 MiB' \
-		"$(grep -c 'VFIO_MAP_DMA failed: Cannot allocate memory' "$work/qemu")" -eq 1
+		"$(grep -c 'dma_map(.*(Cannot allocate memory)' "$work/qemu")" -eq 1
 
 	wrapper="/root/l2/memlock $((640 << 20))"
-	start qemu-patched -device virtio-balloon-pci -device "vfio-pci,host=$nvme"
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	wrapper=
 	wait_for_l2 && write_disk && balloon 128 || return
 	/root/l2/memlock $((256 << 20)) "$pid" || return
@@ -367,9 +370,16 @@ limit() {
 	sort "$work/qemu" | uniq -c | sed 's/^/  /' | head -n 3
 }
 
+# Not a case: the next ones use iommufd.
+iommufd() { iommufd=yes vfio=$vfio,iommufd=iommufd; }
+
 bind_nvme || exit
-[ $# -gt 0 ] || set -- balloon_in_three reset reporting viommu by_address virtio_mem hotplug \
-	limit stress stress_huge
+if [ $# -eq 0 ]; then
+	set -- balloon_in_three reset reporting viommu by_address virtio_mem hotplug limit \
+		stress stress_huge
+	# QEMU 7.2 has no iommufd.
+	! /root/l2/qemu-patched -object help | grep -q iommufd || set -- "$@" iommufd "$@"
+fi
 for case; do
 	echo "$case"
 	if ! "$case"; then
