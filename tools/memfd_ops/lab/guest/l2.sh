@@ -14,17 +14,17 @@ now() { cut -d ' ' -f 1 /proc/uptime; }
 # since UPTIME: seconds
 since() { echo "$(now) $1" | awk '{ printf "%.1f", $1 - $2 }'; }
 
-# Give the NVMe controller to vfio-pci. Sets $nvme, and $vfio for QEMU.
-bind_nvme() {
+# bind CLASS: give the device of that class to vfio-pci, and print its address
+bind() {
 	for device in /sys/bus/pci/devices/*; do
-		if [ "$(cat "$device/class")" = 0x010802 ]; then
-			nvme=${device##*/}
+		if [ "$(cat "$device/class")" = "$1" ]; then
 			echo vfio-pci >"$device/driver_override"
-			echo "$nvme" >/sys/bus/pci/drivers_probe
+			echo "${device##*/}" >/sys/bus/pci/drivers_probe
+			echo "${device##*/}"
+			return
 		fi
 	done
-	vfio=vfio-pci,host=$nvme
-	[ -n "$nvme" ]
+	return 1
 }
 
 # start QEMU OPTION...: with $machine, $memory, $share, $cmdline, $iommufd, and as arguments

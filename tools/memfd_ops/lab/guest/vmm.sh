@@ -8,6 +8,7 @@
 
 # shellcheck disable=SC2317 # the cases are called by their names
 # shellcheck disable=SC2016 # L2 expands it
+# shellcheck disable=SC2086 # $native is words
 
 # shellcheck source=guest/l2.sh
 . /lab/l2.sh
@@ -275,12 +276,22 @@ plug_disk() {
 	l2 'while ! [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
 }
 
+unplug_disk() {
+	qmp device_del "'id':'disk'" || return
+	l2 'while [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
+	wait_for_no_consumers
+	check 'device unplugged: consumers in the kernel' "$(consumers)" -eq 0
+}
+
+# QEMU's options for native hot-plug, with pcie_ports=native in L2
+native='-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
+	-device pcie-root-port,id=root,slot=1'
+
 # The device comes while the balloon is inflated, goes, comes again, and QEMU is killed.
 hotplug() {
 	before=$(faults)
 	cmdline=pcie_ports=native
-	start qemu-patched -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off \
-		-device virtio-balloon-pci -device pcie-root-port,id=root,slot=1
+	start qemu-patched $native -device virtio-balloon-pci
 	cmdline=
 	wait_for_l2 && balloon 128 || return
 	check 'file, MiB, no device, balloon inflated' "$(file_mib)" -le 147
@@ -289,11 +300,7 @@ hotplug() {
 	write_disk && balloon 512 && balloon 128 || return
 	check 'file, MiB, balloon inflated' "$(file_mib)" -le 147
 	check_disk
-	qmp device_del "'id':'disk'" || return
-	l2 'while [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
-	wait_for_no_consumers
-	check 'device unplugged: consumers in the kernel' "$(consumers)" -eq 0
-	plug_disk || return
+	unplug_disk && plug_disk || return
 	check 'plugged again: consumers in the kernel' "$(consumers)" -gt 0
 	kill -KILL "$pid"
 	wait "$pid"
@@ -301,12 +308,8 @@ hotplug() {
 	check 'killed: consumers in the kernel' "$(consumers)" -eq 0
 }
 
-# Holes of 4 KiB next to running DMA: L2 reads its disk without end, with two readers, while
-# the balloon goes up and down.
-stress() {
-	before=$(faults)
-	start qemu-patched -device virtio-balloon-pci -device "$vfio"
-	wait_for_l2 && write_disk || return
+# L2 reads its disk without end, with two readers, until there is a file "enough".
+readers() {
 	l2 'for reader in 1 2; do
 		while ! [ -e enough ]; do
 			echo 1 >/proc/sys/vm/drop_caches
@@ -314,6 +317,13 @@ stress() {
 				md5sum | cmp -s - want && echo right || echo wrong
 		done >reader.$reader &
 	done'
+}
+
+# Holes of 4 KiB next to running DMA: the balloon goes up and down while L2 reads its disk.
+stress() {
+	before=$(faults)
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
+	wait_for_l2 && write_disk && readers || return
 	for size in 160 512 128 512 128; do
 		balloon "$size" || return
 	done
@@ -339,6 +349,14 @@ stress_huge() {
 # state: of the VM
 state() { qmp query-status && echo "$answer" | sed 's/.*"status": "\([^"]*\).*/\1/'; }
 
+wait_for_state() {
+	for _ in $(seq 120); do
+		[ "$(state)" != "$1" ] || return 0
+		sleep 0.5
+	done
+	give_up "the VM is $(state), not $1"
+}
+
 # Pages that cannot be had at deflate: the VM stops, and continues when there is room.
 limit() {
 	before=$(faults)
@@ -355,10 +373,7 @@ limit() {
 	wait_for_l2 && write_disk && balloon 128 || return
 	/root/l2/memlock $((256 << 20)) "$pid" || return
 	qmp balloon "'value':$((512 << 20))" || return
-	for _ in $(seq 60); do
-		[ "$(state)" = running ] || break
-		sleep 0.5
-	done
+	wait_for_state io-error || return
 	check 'limited to 256 MiB at deflate: state' "$(state)" = io-error
 	check 'file, MiB' "$(file_mib)" -le 256
 	/root/l2/memlock $((640 << 20)) "$pid" || return
@@ -370,13 +385,95 @@ limit() {
 	sort "$work/qemu" | uniq -c | sed 's/^/  /' | head -n 3
 }
 
-# Not a case: the next ones use iommufd.
-iommufd() { iommufd=yes vfio=$vfio,iommufd=iommufd; }
+# wait_without ID: until QEMU has let that device go
+wait_without() {
+	for _ in $(seq 60); do
+		qmp qom-list "'path':'/machine/peripheral'" || return
+		case $answer in
+		*"\"name\": \"$1\""*) sleep 0.5 ;;
+		*) return ;;
+		esac
+	done
+	give_up "$1 does not leave: $answer"
+}
 
-bind_nvme || exit
+# Two devices in one container: memory follows until the last one has left.
+two_devices() {
+	before=$(faults)
+	cmdline=pcie_ports=native
+	start qemu-patched $native -device virtio-balloon-pci -device "$vfio" \
+		-device "vfio-pci,host=$edu$iommufd,bus=root,id=edu"
+	cmdline=
+	wait_for_l2 && write_disk && balloon 128 || return
+	check 'two devices: file, MiB, balloon inflated' "$(file_mib)" -le 147
+	qmp device_del "'id':'edu'" || return
+	wait_without edu || return
+	check 'one device: consumers in the kernel' "$(consumers)" -gt 0
+	check 'file, MiB' "$(file_mib)" -le 147
+	balloon 512 && balloon 128 || return
+	check 'file, MiB, inflated again' "$(file_mib)" -le 147
+	check_disk
+	stop
+	check 'consumers in the kernel, at the end' "$(consumers)" -eq 0
+}
+
+shmem_mib() { awk '/^Shmem:/ { printf "%d", $2 / 1024 }' /proc/meminfo; }
+
+# QEMU is killed while the device reads into L2's memory, with the balloon half inflated.
+killed() {
+	shmem=$(shmem_mib)
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
+	wait_for_l2 && write_disk && balloon 256 || return
+	readers
+	sleep 1
+	kill -KILL "$pid"
+	wait "$pid"
+	wait_for_no_consumers
+	check 'killed: consumers in the kernel' "$(consumers)" -eq 0
+	check 'memory in files, MiB more than before' $(($(shmem_mib) - shmem)) -lt 4
+
+	before=$(faults)
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
+	wait_for_l2 && write_disk && balloon 128 && balloon 512 || return
+	check_disk
+	stop
+}
+
+# Migration to a file and back, with the balloon inflated. The device cannot migrate: it leaves
+# before, and comes afterwards. (QEMU reads each page, and so fills the holes, on both sides.)
+migrate() {
+	before=$(faults)
+	cmdline=pcie_ports=native
+	start qemu-patched $native -device virtio-balloon-pci
+	wait_for_l2 && plug_disk && write_disk && balloon 128 || return
+	unplug_disk || return
+	qmp migrate "'uri':'exec:cat >/tmp/migrated'" || return
+	wait_for_state postmigrate || return
+	stop
+	start qemu-patched $native -device virtio-balloon-pci -incoming 'exec:cat /tmp/migrated'
+	cmdline=
+	qmp qmp_capabilities && wait_for_state running || return
+	rm /tmp/migrated
+	plug_disk || return
+	check 'migrated, device plugged: file, MiB' "$(file_mib)" -ge 512
+	check_disk
+	balloon 512 && balloon 128 || return
+	check 'file, MiB, balloon inflated' "$(file_mib)" -le 147
+	check_disk
+	stop
+}
+
+# Not a case: the next ones use iommufd.
+iommufd() {
+	iommufd=,iommufd=iommufd
+	vfio=$vfio$iommufd
+}
+
+nvme=$(bind 0x010802) && edu=$(bind 0x00ff00) || exit
+vfio=vfio-pci,host=$nvme
 if [ $# -eq 0 ]; then
-	set -- balloon_in_three reset reporting viommu by_address virtio_mem hotplug limit \
-		stress stress_huge
+	set -- balloon_in_three reset reporting viommu by_address virtio_mem hotplug migrate \
+		two_devices killed limit stress stress_huge
 	# QEMU 7.2 has no iommufd.
 	! /root/l2/qemu-patched -object help | grep -q iommufd || set -- "$@" iommufd "$@"
 fi
