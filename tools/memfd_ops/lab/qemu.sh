@@ -46,8 +46,8 @@ private_apt() {
 
 # The newest of these sources' versions
 newest_version() {
-	apt-cache showsrc qemu | sed -n "s/^Version: \([0-9]*:$QEMU\.\)/\1/p" | sort -rV |
-		head -n 1 | grep . || { echo "apt's sources have no QEMU $QEMU"; return 1; }
+	apt-cache showsrc qemu | sed -n "s/^Version: \([0-9]*:$QEMU[.+]\)/\1/p" | sort -V |
+		tail -n 1 | grep . || die "no QEMU $QEMU in apt's sources"
 }
 
 fetch() {
