@@ -46,7 +46,7 @@ private_apt() {
 
 # The newest of these sources' versions
 newest_version() {
-	apt-cache showsrc qemu | sed -n "s/^Version: \([0-9]*:$QEMU[.+]\)/\1/p" | sort -V |
+	apt-cache showsrc qemu | sed -n "s/^Version: \([0-9]*:${QEMU}[.+]\)/\1/p" | sort -V |
 		tail -n 1 | grep . || die "no QEMU $QEMU in apt's sources"
 }
 
