@@ -201,9 +201,9 @@ static void i8_moves(struct kunit *test)
 }
 
 /*
- * Whoever charges adds first, and looks then: of two that race for the last page, each sees
- * what the other has added. A breakpoint at the counter makes the race certain: behind the
- * first write to it, the other one takes all room.
+ * A charge adds first, and looks then: of two that race for the last page, each sees the
+ * other's. A breakpoint at the counter makes the race certain: behind the first write to it,
+ * the other charge takes all room.
  */
 static void lock_between(struct perf_event *event, struct perf_sample_data *data,
 			 struct pt_regs *regs)
