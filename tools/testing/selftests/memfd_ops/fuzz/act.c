@@ -17,14 +17,14 @@
 
 static int some_fd(struct thread *t, unsigned int kinds)
 {
-	int first = pick(&t->random, NR_KINDS * SLOTS), i, at, fd;
+	int first = pick(&t->random, NR_KINDS), slot = pick(&t->random, SLOTS), i, kind, fd;
 
 	if (!t->proper && !pick(&t->random, 100))
 		kinds = ~0U;
-	for (i = first; i < first + NR_KINDS * SLOTS; i++) {
-		at = i % (NR_KINDS * SLOTS);
-		fd = this_round.fds[at / SLOTS][at % SLOTS];
-		if (kinds & KIND(at / SLOTS) && fd >= 0)
+	for (i = 0; i < NR_KINDS * SLOTS; i++) {
+		kind = (first + i / SLOTS) % NR_KINDS;
+		fd = this_round.fds[kind][(slot + i) % SLOTS];
+		if (kinds & KIND(kind) && fd >= 0)
 			return fd;
 	}
 	return -1;
@@ -384,7 +384,8 @@ long act_guest(struct thread *t)
 	};
 	long ret;
 
-	if (pthread_mutex_trylock(&this_round.vcpus[vm][vcpu]))
+	/* a child shares struct kvm_run, and not the lock */
+	if (t->child || pthread_mutex_trylock(&this_round.vcpus[vm][vcpu]))
 		return -1;
 	ret = vmm_vcpu_run_op(&this_round.vms[vm].vcpu[vcpu], op);
 	pthread_mutex_unlock(&this_round.vcpus[vm][vcpu]);
