@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Calls that take long, and others that must not wait for them: a write(2) to the file
- * that does not end, and the deletion of a memslot that has to wait.
+ * that does not end, and the deletion of a memslot that has to wait. And a call that must
+ * end although the VM's page tables are replaced meanwhile.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -16,6 +17,8 @@
 #define LATE_SLOT	(SLOT + 1)
 #define OTHER_SLOT	(SLOT + 2)
 #define LATE_GPA	0x60000000U
+
+#define NX_HUGE_PAGES	"/sys/module/kvm/parameters/nx_huge_pages"
 
 FIXTURE(waits)
 {
@@ -220,6 +223,32 @@ TEST_F(waits, pre_fault_while_the_slot_goes)
 	ASSERT_EQ(0, pthread_join(deleter.thread, NULL));
 	EXPECT_EQ(0, deleter.result);
 	EXPECT_EQ(0, consumers_of(g->env.fd));
+}
+
+static void *pre_fault_late_page(void *arg)
+{
+	struct kvm_pre_fault_memory range = { .gpa = LATE_GPA, .size = PAGE };
+	struct call *c = arg;
+
+	end_call(c, ioctl(vcpu_of(c->g)->fd, KVM_PRE_FAULT_MEMORY, &range) ? -errno : 0);
+	return NULL;
+}
+
+/* A change of this parameter replaces the page tables of all VMs, and waits for no vCPU. */
+TEST_F(waits, pre_fault_while_page_tables_go)
+{
+	struct guest *g = &self->g;
+	struct call caller = { g };
+
+	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, self->late.mem,
+				  -1, 0));
+	ASSERT_EQ(0, pthread_create(&caller.thread, NULL, pre_fault_late_page, &caller));
+	ASSERT_EQ(0, late_page_wait(&self->late));
+	ASSERT_EQ(0, write_file(NX_HUGE_PAGES, "force"));
+	ASSERT_EQ(0, write_file(NX_HUGE_PAGES, "off"));
+	ASSERT_EQ(0, late_page_give(&self->late));
+	ASSERT_EQ(0, pthread_join(caller.thread, NULL));
+	EXPECT_EQ(0, caller.result);
 }
 
 TEST_HARNESS_MAIN

@@ -226,22 +226,6 @@ static void keep(struct thread *t, enum fd_kind kind, int fd)
 		close(old);
 }
 
-/*
- * While a memslot goes, KVM_PRE_FAULT_MEMORY for another one may not end: Linux 6.12 tries
- * again, with the root of a page table that is obsolete.
- */
-static long memslot_call(struct thread *t, int fd)
-{
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	long ret;
-
-	if (pthread_mutex_trylock(&lock))
-		return -1;
-	ret = ioctl(fd, t->call->nr, t->block);
-	pthread_mutex_unlock(&lock);
-	return ret;
-}
-
 static long issue(struct thread *t, const struct call *c, int fd)
 {
 	__u64 *b = t->block;
@@ -254,9 +238,6 @@ static long issue(struct thread *t, const struct call *c, int fd)
 	case SPECIAL:
 		return c->act(t);
 	default:
-		if (c->nr == KVM_SET_USER_MEMORY_REGION ||
-		    c->nr == KVM_SET_USER_MEMORY_REGION2 || c->nr == KVM_PRE_FAULT_MEMORY)
-			return memslot_call(t, fd);
 		return ioctl(fd, c->nr, b);
 	}
 }
