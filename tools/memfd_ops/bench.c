@@ -937,8 +937,12 @@ static void guest_rows(struct bench_guest *g, enum layout layout)
 static void guest_rows_in_memfd(const char *consumer, bool private, enum layout layout)
 {
 	struct memory m = memory_open(layout, GUEST_SIZE);
-	struct bench_guest g = { consumer, private, m.fd,
-				 private ? vmm_alloc_shared(GUEST_SIZE) : m.mem };
+	struct bench_guest g = {
+		.consumer = consumer,
+		.private = private,
+		.fd = m.fd,
+		.mem = private ? vmm_alloc_shared(GUEST_SIZE) : m.mem,
+	};
 
 	guest_rows(&g, layout);
 	memory_close(&m);
@@ -947,7 +951,12 @@ static void guest_rows_in_memfd(const char *consumer, bool private, enum layout 
 static void row_guest(void)
 {
 	static const enum layout these[] = { FRESH, HUGE_FOLIOS };
-	struct bench_guest g = { "guest_memfd", true, -1, vmm_alloc_shared(GUEST_SIZE) };
+	struct bench_guest g = {
+		.consumer = "guest_memfd",
+		.private = true,
+		.fd = -1,
+		.mem = vmm_alloc_shared(GUEST_SIZE),
+	};
 	size_t i;
 
 	guest_rows(&g, FRESH);

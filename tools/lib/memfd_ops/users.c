@@ -141,8 +141,8 @@ static struct file_user *add_user(struct followed_file *file)
 	return &file->users[file->nr_users++];
 }
 
-static struct followed_file *find_file(struct followed_list *list, unsigned int dev_major,
-				       unsigned int dev_minor, unsigned long ino)
+struct followed_file *users_file(const struct followed_list *list, unsigned int dev_major,
+				 unsigned int dev_minor, unsigned long ino)
 {
 	size_t i;
 
@@ -220,6 +220,7 @@ static bool parse_consumer(struct followed_file *file, const char *line)
 		   &id, kind, &window.start, &window.end, owner, name) < 4)
 		return false;
 	f = add_user(file);
+	f->mirror = !strcmp(kind, "iommu");
 	f->via = "unknown";
 	f->id = id;
 	f->window = window;
@@ -309,7 +310,7 @@ static void own(struct file_user *f, const struct owner *owner,
 static void own_range(struct followed_list *list, const struct owner *owner,
 		      const struct fdinfo_range *r)
 {
-	struct followed_file *file = find_file(list, r->dev_major, r->dev_minor, r->ino);
+	struct followed_file *file = users_file(list, r->dev_major, r->dev_minor, r->ino);
 	size_t i;
 
 	for (i = 0; file && i < file->nr_users; i++)
@@ -388,7 +389,7 @@ static void look_at_fd(struct followed_list *list, pid_t pid, const char *comm,
 		return;
 	if (S_ISCHR(st.stx_mode) && st.stx_rdev_major == MISC_MAJOR)
 		look_at_owner(list, pid, comm, fd);
-	file = find_file(list, st.stx_dev_major, st.stx_dev_minor, st.stx_ino);
+	file = users_file(list, st.stx_dev_major, st.stx_dev_minor, st.stx_ino);
 	if (!file || file->name[0])
 		return;
 	len = readlinkat(dir, fd, link, sizeof(link) - 1);
@@ -443,7 +444,7 @@ static struct vmas read_vmas(struct followed_list *list, pid_t pid)
 		if (sscanf(line, "%lx-%lx %*s %lx %x:%x %lu %n", &start, &end, &offset,
 			   &dev_major, &dev_minor, &ino, &name) != 6)
 			continue;
-		file = find_file(list, dev_major, dev_minor, ino);
+		file = users_file(list, dev_major, dev_minor, ino);
 		if (!file)
 			continue;
 		line[strcspn(line, "\n")] = '\0';

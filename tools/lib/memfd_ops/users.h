@@ -44,6 +44,7 @@ struct file_user {
 	pid_t	pid;			/* 0 if it is not known, as comm */
 	char	comm[16];
 	unsigned long long id;		/* of the consumer; 0 for a mapping */
+	bool	mirror;			/* it maps all pages of its window */
 	unsigned int ioas;		/* 0 for none */
 	unsigned long long iova, iova_end;	/* bytes; iova_end is 0 for none */
 	struct run window;
@@ -76,6 +77,10 @@ struct followed_list {
  */
 int users_read(struct followed_list *list);
 void users_free(struct followed_list *list);
+
+/* NULL if the file has no consumer */
+struct followed_file *users_file(const struct followed_list *list, unsigned int dev_major,
+				 unsigned int dev_minor, unsigned long ino);
 
 /* How many columns the file takes */
 unsigned int file_columns(const struct followed_file *file);

@@ -54,6 +54,29 @@ int vdev_detach(struct vdev *d)
 	return ioctl(d->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ? -errno : 0;
 }
 
+int vdev_cdev(const struct vdev *d, char *path, size_t size)
+{
+	char pattern[PATH_MAX];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/%.32s/vfio-dev/vfio*", d->bus, d->address);
+	if (glob(pattern, 0, NULL, &found))
+		return -ENODEV;
+	snprintf(path, size, "/dev/vfio/devices/%.32s", strrchr(found.gl_pathv[0], '/') + 1);
+	globfree(&found);
+	return 0;
+}
+
+int vdev_group(const struct vdev *d, char *path, size_t size)
+{
+	char number[64];
+	int ret = device_link(d->bus, d->address, "iommu_group", number, sizeof(number));
+
+	if (!ret)
+		snprintf(path, size, "/dev/vfio/%s", number);
+	return ret;
+}
+
 int vdev_bind(struct space *s, struct vdev *d)
 {
 	struct vfio_device_bind_iommufd bind = {
@@ -61,14 +84,10 @@ int vdev_bind(struct space *s, struct vdev *d)
 		.iommufd = s->fd,
 	};
 	char path[PATH_MAX];
-	glob_t found;
+	int ret = vdev_cdev(d, path, sizeof(path));
 
-	snprintf(path, sizeof(path), "%s/%.32s/vfio-dev/vfio*", d->bus, d->address);
-	if (glob(path, 0, NULL, &found))
-		return -ENODEV;
-	snprintf(path, sizeof(path), "/dev/vfio/devices/%.32s",
-		 strrchr(found.gl_pathv[0], '/') + 1);
-	globfree(&found);
+	if (ret)
+		return ret;
 	d->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (d->fd < 0 || ioctl(d->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
 		return -errno;
@@ -100,13 +119,11 @@ int space_destroy(struct space *s, __u32 id)
 
 int vdev_open_group(struct vdev *d)
 {
-	char path[PATH_MAX], number[64];
-	int ret;
+	char path[PATH_MAX];
+	int ret = vdev_group(d, path, sizeof(path));
 
-	ret = device_link(d->bus, d->address, "iommu_group", number, sizeof(number));
 	if (ret)
 		return ret;
-	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
 	d->group = open(path, O_RDWR | O_CLOEXEC);
 	return d->group < 0 ? -errno : 0;
 }

@@ -11,7 +11,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +139,7 @@ static int begin_round(struct thread *t)
 static void end_round(struct thread *t)
 {
 	int first = pick(&t->random, KNOB * SLOTS), i;
+	long pinned, locked;
 
 	for (i = first; i < first + KNOB * SLOTS; i++)
 		drop(i / SLOTS % KNOB, i % SLOTS);
@@ -147,10 +147,10 @@ static void end_round(struct thread *t)
 		vmm_destroy(&this_round.vms[i]);
 	mdma_close(&this_round.mdma);
 	munmap((void *)AREA_BASE, AREAS * SPACING);
-	if (counter("/proc/self/status", "VmPin") || counter("/proc/self/status", "VmLck"))
-		WRONG("%ld kB are pinned and %ld kB locked when all is closed",
-		      counter("/proc/self/status", "VmPin"),
-		      counter("/proc/self/status", "VmLck"));
+	pinned = counter("/proc/self/status", "VmPin");
+	locked = counter("/proc/self/status", "VmLck");
+	if (pinned || locked)
+		WRONG("%ld kB are pinned and %ld kB locked when all is closed", pinned, locked);
 	if (consumers_of(ANY_FILE) != baseline)
 		WRONG("%d consumers are left when all is closed",
 		      consumers_of(ANY_FILE) - baseline);
@@ -195,11 +195,10 @@ static void __attribute__((noreturn)) round_main(unsigned int seed, long seconds
 
 static int find_devices(void)
 {
-	char path[PATH_MAX], text[64], unused;
+	char path[PATH_MAX], unused;
 	struct vdev d[DEVICES] = {
 		VDEV_SOFT(DEVICE_DMA), VDEV_INIT, VDEV_SOFT(DEVICE_PIN),
 	};
-	glob_t found;
 	int i, ret;
 
 	if (mdma_type(path, sizeof(path)) && system("modprobe mdma"))
@@ -210,14 +209,9 @@ static int find_devices(void)
 		ret = pci_take(devices[1].name);
 	memcpy(d[1].address, devices[1].name, sizeof(d[1].address));
 	for (i = 0; i < DEVICES && !ret; i++) {
-		ret = device_link(d[i].bus, d[i].address, "iommu_group", text, sizeof(text));
-		snprintf(devices[i].group, sizeof(devices[i].group), "/dev/vfio/%.16s", text);
-		snprintf(path, sizeof(path), "%s/%.32s/vfio-dev/vfio*", d[i].bus, d[i].address);
-		if (ret || glob(path, 0, NULL, &found))
-			return -ENODEV;
-		snprintf(devices[i].cdev, sizeof(devices[i].cdev), "/dev/vfio/devices/%.16s",
-			 strrchr(found.gl_pathv[0], '/') + 1);
-		globfree(&found);
+		ret = vdev_group(&d[i], devices[i].group, sizeof(devices[i].group));
+		if (!ret)
+			ret = vdev_cdev(&d[i], devices[i].cdev, sizeof(devices[i].cdev));
 	}
 	return ret ? ret : allow_unsafe_interrupts(&unused);
 }

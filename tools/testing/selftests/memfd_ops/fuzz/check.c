@@ -11,6 +11,7 @@
 
 #include <memfd_ops/fdinfo.h>
 #include <memfd_ops/files.h>
+#include <memfd_ops/users.h>
 
 #include "../lib/iova_table.h"
 #include "../lib/pages.h"
@@ -52,30 +53,15 @@ static struct file *find_file(__u64 dev, __u64 ino)
  * The lists of pages in debugfs
  */
 
-struct consumer_pages {
-	struct file *file;
-	unsigned long long id;
-	char	kind[16];
-	unsigned long start, end;
-	unsigned char mapped[FILE_PAGES];
-};
-
-/* How many pages of the file it lacks, as the kernel reports */
-static unsigned long missing_of(struct consumer_pages *p)
+static void mark(unsigned char *pages, const struct page_set *set)
 {
-	struct fdinfo_consumer c;
-	unsigned long missing = 0;
-	char path[64], line[256];
-	FILE *in;
+	unsigned long page;
+	size_t i;
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", p->file->fd);
-	in = fopen(path, "re");
-	while (in && fgets(line, sizeof(line), in))
-		if (fdinfo_consumer(line, &c) && c.id == p->id)
-			missing = c.missing;
-	if (in)
-		fclose(in);
-	return missing;
+	for (i = 0; i < set->nr_runs; i++)
+		for (page = set->runs[i].start; page < set->runs[i].end; page++)
+			if (page < FILE_PAGES)
+				pages[page] = 1;
 }
 
 /*
@@ -83,61 +69,47 @@ static unsigned long missing_of(struct consumer_pages *p)
  * except those that are reported as missing. Past the end of the file, pages in swap may be
  * read without it.
  */
-static void compare(struct consumer_pages *p)
+static void compare(struct file *f, const struct file_user *user)
 {
-	unsigned long size, missing, extra = 0, lacking = 0, i, first_extra = 0, first_lack = 0;
-	unsigned char have[FILE_PAGES];
+	unsigned long size = file_pages(f->fd), extra = 0, lacking = 0, i, first_extra = 0,
+		      first_lack = 0;
+	unsigned char mapped[FILE_PAGES] = { }, have[FILE_PAGES];
 
-	if (!p->file)
-		return;
-	size = file_pages(p->file->fd);
-	missing = missing_of(p);
-	if (mincore(p->file->mem, FILE_SIZE, have))
+	mark(mapped, &user->mapped);
+	if (mincore(f->mem, FILE_SIZE, have))
 		return;
 	for (i = 0; i < FILE_PAGES; i++) {
 		have[i] &= 1;
-		if (p->mapped[i] && !have[i] && !extra++)
+		if (mapped[i] && !have[i] && !extra++)
 			first_extra = i;
-		if (have[i] && !p->mapped[i] && i >= p->start && i < p->end && i < size &&
-		    !strcmp(p->kind, "iommu") && !lacking++)
+		if (have[i] && !mapped[i] && i >= user->window.start && i < user->window.end &&
+		    i < size && user->mirror && !lacking++)
 			first_lack = i;
 	}
 	shared->compared++;
-	if (extra || lacking > missing)
-		WRONG("%llu %s [%lu, %lu): %lu too many of %lu, %lu; lacks %lu, %lu, reports %lu",
-		      p->id, p->kind, p->start, p->end, extra, size, first_extra, lacking,
-		      first_lack, missing);
+	if (extra || lacking > user->missing)
+		WRONG("consumer %llu [%lu, %lu): %lu too many of %lu, %lu; lacks %lu, %lu, reports %lu",
+		      user->id, user->window.start, user->window.end, extra, size, first_extra,
+		      lacking, first_lack, user->missing);
 }
 
 void check_consumers(void)
 {
-	FILE *in = fopen("/sys/kernel/debug/memfd_ops_mapped", "re");
-	static struct consumer_pages p;
-	unsigned int dev_major, dev_minor;
-	struct file *f = NULL;
-	unsigned long start, end, ino;
-	char line[256];
+	struct followed_list list = { .columns = 1 };
+	int ret = users_read(&list);
+	struct followed_file *file;
+	struct file *f;
+	size_t i;
 
-	if (!in)
-		WRONG("memfd_ops_mapped: %m");
-	p.file = NULL;
-	while (in && fgets(line, sizeof(line), in)) {
-		if (sscanf(line, "dev %u:%u ino %lu", &dev_major, &dev_minor, &ino) == 3) {
-			f = find_file(makedev(dev_major, dev_minor), ino);
-		} else if (!strncmp(line, " consumer", 9)) {
-			compare(&p);
-			p = (struct consumer_pages){ .file = f };
-			if (sscanf(line, " consumer %llu kind %15s window_pages [%lu, %lu)",
-				   &p.id, p.kind, &p.start, &p.end) != 4)
-				WRONG("memfd_ops_mapped: %s", line);
-		} else if (sscanf(line, "  mapped_pages [%lu, %lu)", &start, &end) == 2) {
-			for (; start < end && start < FILE_PAGES; start++)
-				p.mapped[start] = 1;
-		}
+	if (ret)
+		WRONG("memfd_ops_mapped: error %d", ret);
+	for (f = this_round.files; f < this_round.files + MAX_FILES; f++) {
+		file = f->ready ? users_file(&list, major(f->dev), minor(f->dev), f->ino) : NULL;
+		for (i = 0; file && i < file->nr_users; i++)
+			if (file->users[i].id)
+				compare(f, &file->users[i]);
 	}
-	compare(&p);
-	if (in)
-		fclose(in);
+	users_free(&list);
 }
 
 /*

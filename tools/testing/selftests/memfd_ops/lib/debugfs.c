@@ -165,14 +165,10 @@ static struct file_user *find_consumer(const struct followed_list *list, int fd)
 
 	if (fstat(fd, &st))
 		return NULL;
-	for (file = list->files; file < list->files + list->nr; file++) {
-		if (file->ino != st.st_ino || file->dev_major != major(st.st_dev) ||
-		    file->dev_minor != minor(st.st_dev))
-			continue;
-		for (i = 0; i < file->nr_users; i++)
-			if (file->users[i].id)
-				return &file->users[i];
-	}
+	file = users_file(list, major(st.st_dev), minor(st.st_dev), st.st_ino);
+	for (i = 0; file && i < file->nr_users; i++)
+		if (file->users[i].id)
+			return &file->users[i];
 	return NULL;
 }
 
