@@ -68,7 +68,7 @@ esac
 [ "$1" != vmm ] || cpus[1]=1
 
 # The disk of an NVMe controller, for memfd-ops-nvme: the kernel has no driver for it.
-truncate -s 64M "$work/disk" ${COVERAGE:+"$COVERAGE"}
+truncate -s 96M "$work/disk" ${COVERAGE:+"$COVERAGE"}
 
 # Do not let the kernel test its timer interrupts: on a busy machine they come late. Have
 # the initramfs unpacked before KUnit runs: the first consumer patches code which that uses.

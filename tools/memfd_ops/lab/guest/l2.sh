@@ -27,8 +27,8 @@ bind() {
 	return 1
 }
 
-# start QEMU OPTION...: with $machine, $memory, $share, $cmdline, $iommufd, and as arguments
-# of $wrapper, if they are set
+# start QEMU OPTION...: with $machine, $memory, $smp, $share, $cmdline, $iommufd, and as
+# arguments of $wrapper, if they are set. The file has all of $memory that L2 boots with.
 start() {
 	binary=$1
 	shift
@@ -40,11 +40,13 @@ start() {
 	exec 3<>"$work/qmp.in" 4<>"$work/qmp.out" 5<>"$work/shell.in" 6<>"$work/shell.out"
 	started=$(now)
 	greeted=
+	ram=${memory:-512M}
+	ram=${ram%%,*}
 	# shellcheck disable=SC2086 # words
 	${wrapper:-} "/root/l2/$binary" -nodefaults -no-user-config -display none -L /root/l2 \
 		-machine "q35,accel=kvm,memory-backend=ram${machine:+,$machine}" \
-		-cpu host -smp 1 -m "${memory:-512M}" \
-		-object "memory-backend-memfd,id=ram,size=512M,share=${share:-on}" \
+		-cpu host -smp "${smp:-1}" -m "${memory:-512M}" \
+		-object "memory-backend-memfd,id=ram,size=$ram,share=${share:-on}" \
 		${iommufd:+-object iommufd,id=iommufd} \
 		-kernel /root/l2/bzImage -initrd /root/l2/initrd \
 		-append "console=ttyS0 panic=-1 no_timer_check ${cmdline:-}" \

@@ -8,7 +8,7 @@
 
 # shellcheck disable=SC2317 # the cases are called by their names
 # shellcheck disable=SC2016 # L2 expands it
-# shellcheck disable=SC2086 # $native is words
+# shellcheck disable=SC2086 # $native and $options are words
 
 # shellcheck source=guest/l2.sh
 . /lab/l2.sh
@@ -308,30 +308,46 @@ hotplug() {
 	check 'killed: consumers in the kernel' "$(consumers)" -eq 0
 }
 
-# L2 reads its disk without end, with two readers, until there is a file "enough".
-readers() {
+# L2 uses its disk without end, until there is a file "enough": two readers, and a writer of
+# the space that they leave.
+workers() {
 	l2 'for reader in 1 2; do
 		while ! [ -e enough ]; do
 			echo 1 >/proc/sys/vm/drop_caches
 			dd if=/dev/nvme0n1 bs=1M count=16 2>/dev/null |
 				md5sum | cmp -s - want && echo right || echo wrong
-		done >reader.$reader &
-	done'
+		done >worker.$reader &
+	done
+	while ! [ -e enough ]; do
+		head -c 4m /dev/urandom >new
+		dd if=new of=/dev/nvme0n1 bs=1M seek=64 conv=fsync 2>/dev/null
+		echo 1 >/proc/sys/vm/drop_caches
+		dd if=/dev/nvme0n1 bs=1M skip=64 count=4 2>/dev/null |
+			cmp -s - new && echo right || echo wrong
+	done >worker.writer &'
 }
 
-# Holes of 4 KiB next to running DMA: the balloon goes up and down while L2 reads its disk.
+# Holes of 4 KiB next to running DMA: the balloon goes up and down while L2 uses its disk, by
+# the queues of two CPUs.
 stress() {
 	before=$(faults)
+	smp=2
 	start qemu-patched -device virtio-balloon-pci -device "$vfio"
-	wait_for_l2 && write_disk && readers || return
+	smp=
+	wait_for_l2 && write_disk || return
+	l2 'ls /sys/block/nvme0n1/mq | wc -l'
+	check 'queues of the disk' "$(cat "$work/output")" -eq 2
+	workers
 	for size in 160 512 128 512 128; do
 		balloon "$size" || return
 	done
 	check 'file, MiB' "$(file_mib)" -le 147
-	l2 'touch enough; wait; cat reader.* | grep -c wrong'
-	check 'reads of 16 MiB that were wrong' "$(cat "$work/output")" -eq 0
-	l2 'cat reader.* | grep -c right'
-	check '  and right' "$(cat "$work/output")" -gt 4
+	l2 'touch enough; wait; cat worker.* | grep -c wrong'
+	check 'reads that were wrong' "$(cat "$work/output")" -eq 0
+	for worker in 1 2 writer; do
+		l2 "grep -c right worker.$worker"
+		check "  and right, $worker" "$(cat "$work/output")" -gt 1
+	done
 	check_disk
 	stop
 }
@@ -424,7 +440,7 @@ killed() {
 	shmem=$(shmem_mib)
 	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	wait_for_l2 && write_disk && balloon 256 || return
-	readers
+	workers
 	sleep 1
 	kill -KILL "$pid"
 	wait "$pid"
@@ -435,6 +451,30 @@ killed() {
 	before=$(faults)
 	start qemu-patched -device virtio-balloon-pci -device "$vfio"
 	wait_for_l2 && write_disk && balloon 128 && balloon 512 || return
+	check_disk
+	stop
+}
+
+# A second process maps the same file, as a backend of vhost-user does. It reads all of the
+# memory, which fills the holes that the balloon has left; then it ends, and they come back.
+second() {
+	before=$(faults)
+	start qemu-patched -device virtio-balloon-pci -device "$vfio"
+	wait_for_l2 && write_disk && balloon 128 || return
+	check 'file, MiB, balloon inflated' "$(file_mib)" -le 147
+	printf '%s\n' '{"execute":"qmp_capabilities"}' '{"execute":"pmemsave","arguments":
+		{"val":0,"size":536870912,"filename":"/dev/null"}}' '{"execute":"quit"}' |
+		/root/l2/qemu-as-is -nodefaults -no-user-config -display none -L /root/l2 -S \
+			-machine q35,accel=kvm,memory-backend=ram -m 512M -qmp stdio -object \
+			"memory-backend-file,id=ram,size=512M,share=on,mem-path=$(memfd)" \
+			>"$work/second" 2>&1
+	check 'answers of a second QEMU' "$(grep -c '"return"' "$work/second")" -eq 3
+	check 'it has read all memory: file, MiB' "$(file_mib)" -ge 512
+	check '  pinned' "$(pinned_mib)" -ge 512
+	check_disk
+	balloon 512 && balloon 128 || return
+	check 'file, MiB, inflated again' "$(file_mib)" -le 147
+	check '  pinned' "$(pinned_mib)" -le 147
 	check_disk
 	stop
 }
@@ -463,6 +503,87 @@ migrate() {
 	stop
 }
 
+# The cases that follow are for the tables in the documentation, and no tests.
+
+# Set $machine, $cmdline and $options for the QEMU in $column, and a virtual IOMMU if so.
+options_of() {
+	machine=
+	cmdline=
+	options=
+	case $column in
+	*+viommu)
+		machine=kernel-irqchip=split
+		cmdline='intel_iommu=on iommu.strict=1'
+		options='-device intel-iommu,caching-mode=on,intremap=on,aw-bits=39' ;;
+	esac
+}
+
+print_table() {
+	for column; do
+		cut -f 2 "$results/$column" | sed "1i $column" >"$results/values.$column"
+		set -- "$@" "$results/values.$column"
+		shift
+	done
+	cut -f 1 "$results/$column" | sed '1i\ ' | paste - "$@" | awk -F '\t' '{
+		printf "%-36s", $1; for (i = 2; i <= NF; i++) printf "%16s", $i; print "" }'
+}
+
+# per N SECONDS UNIT: that many units for each of N
+per() { awk -v n="$1" -v s="$2" -v unit="$3" 'BEGIN { printf "%.2f", s / n / unit }'; }
+
+# The disk's throughput, and the cost of a map and unmap by a virtual IOMMU, which is what a
+# read of one page takes more. By ACCEL=icount, where time counts instructions.
+throughput() {
+	rm -rf "$results"
+	mkdir "$results"
+	for column in as-is patched as-is+viommu patched+viommu; do
+		options_of
+		start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
+		wait_for_l2 && write_disk || return
+		row 's until L2 is up' "$boot_seconds"
+		row 'file, MiB' "$(file_mib)"
+		since=$(now)
+		l2 'for i in 1 2 3 4; do
+			dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=1M count=64
+		done'
+		row 'ms per MiB read' "$(per 256 "$(since "$since")" 0.001)"
+		since=$(now)
+		l2 'dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=4k count=4096'
+		row 'us per read of 4 KiB' "$(per 4096 "$(since "$since")" 0.000001)"
+		stop
+	done
+	column=
+	options_of
+	print_table as-is patched as-is+viommu patched+viommu
+}
+
+# L2 with 8 GiB; for MEM=10G
+large() {
+	rm -rf "$results"
+	mkdir "$results"
+	for column in as-is patched patched+viommu; do
+		options_of
+		memory=8G
+		start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
+		memory=
+		wait_for_l2 && write_disk || return
+		row 's until L2 is up' "$boot_seconds"
+		row 'file, MiB' "$(file_mib)"
+		row '  pinned' "$(pinned_mib)"
+		balloon 1024 || return
+		row 'file, MiB: the balloon has 7 GiB' "$(file_mib)"
+		row '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
+		balloon 8192 || return
+		row 'file, MiB: it has given them back' "$(file_mib)"
+		row '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
+		row 'the disk reads as written' "$(yes_or_no read_disk)"
+		stop
+	done
+	column=
+	options_of
+	print_table as-is patched patched+viommu
+}
+
 # Not a case: the next ones use iommufd.
 iommufd() {
 	iommufd=,iommufd=iommufd
@@ -473,7 +594,7 @@ nvme=$(bind 0x010802) && edu=$(bind 0x00ff00) || exit
 vfio=vfio-pci,host=$nvme
 if [ $# -eq 0 ]; then
 	set -- balloon_in_three reset reporting viommu by_address virtio_mem hotplug migrate \
-		two_devices killed limit stress stress_huge
+		two_devices second killed limit stress stress_huge
 	# QEMU 7.2 has no iommufd.
 	! /root/l2/qemu-patched -object help | grep -q iommufd || set -- "$@" iommufd "$@"
 fi
