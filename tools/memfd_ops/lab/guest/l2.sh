@@ -47,7 +47,7 @@ start() {
 		-machine "q35,accel=kvm,memory-backend=ram${machine:+,$machine}" \
 		-cpu host -smp "${smp:-1}" -m "${memory:-512M}" \
 		-object "memory-backend-memfd,id=ram,size=$ram,share=${share:-on}" \
-		${iommufd:+-object iommufd,id=iommufd} \
+		${iommufd:+-object iommufd,id=iommufd0} \
 		-kernel /root/l2/bzImage -initrd /root/l2/initrd \
 		-append "console=ttyS0 panic=-1 no_timer_check ${cmdline:-}" \
 		-serial "file:$work/console" \

@@ -272,7 +272,7 @@ wait_for_no_consumers() {
 
 plug_disk() {
 	qmp device_add "'driver':'vfio-pci','host':'$nvme','bus':'root','id':'disk'
-		${iommufd:+,'iommufd':'iommufd'}" || return
+		${iommufd:+,'iommufd':'iommufd0'}" || return
 	l2 'while ! [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
 }
 
@@ -586,7 +586,7 @@ large() {
 
 # Not a case: the next ones use iommufd.
 iommufd() {
-	iommufd=,iommufd=iommufd
+	iommufd=,iommufd=iommufd0
 	vfio=$vfio$iommufd
 }
 
