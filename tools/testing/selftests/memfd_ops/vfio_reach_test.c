@@ -33,7 +33,7 @@ static int set_up(struct test_env *env, enum way way)
 		ret = vdev_open(&env->space, &env->pin);
 	/* so that no emulated device is refused */
 	if (!ret)
-		ret = env_add_side(env, 1, false);
+		ret = env_add_side(env, 2, false);
 	return ret ? ret : map_side(env);
 }
 
@@ -154,6 +154,34 @@ TEST_F(page_table, does_not_reach)
 	EXPECT_EQ(PAGES * PAGE, space_unmap(&env->space, 1UL << SOFT_BITS, PAGES * PAGE));
 	ASSERT_EQ(0, space_alloc_table(&env->space, &env->dma, 0, &id));
 	EXPECT_EQ(-EINVAL, map_at(env, 1UL << SOFT_BITS, PAGES));
+}
+
+/* An IOAS has a page table for each kind of IOMMU. A device takes none of another kind. */
+TEST_F(page_table, of_another_iommu)
+{
+	struct test_env *env = &self->env;
+	__u32 first = env->space.ioas, second = 0, table = 0;
+	int consumers;
+
+	ASSERT_EQ(0, grow(env->fd, 0, PAGES));
+	ASSERT_EQ(0, map_pages(env, 0, PAGES));
+	ASSERT_EQ(0, vdev_open(&env->space, &env->dma));
+	ASSERT_EQ(0, space_alloc_table(&env->space, &env->dma, 0, &table));
+	ASSERT_EQ(0, vdev_bind(&env->space, &env->edu));
+	if (!can_fill_before_attach(env, &env->edu))
+		SKIP(return, CANNOT_REPLACE);
+	ASSERT_EQ(0, ioas_alloc(&env->space, &second));
+	ASSERT_EQ(0, vdev_attach(&env->edu, second));
+
+	consumers = consumers_of(env->fd);
+	ASSERT_EQ(0, vdev_attach(&env->edu, first));
+	EXPECT_EQ(consumers + 1, consumers_of(env->fd));
+	ASSERT_EQ(0, edu_start(&env->edu));
+	EXPECT_TRUE(reached(env, 1, 1));
+	EXPECT_EQ(-EINVAL, vdev_attach(&env->edu, table));
+	EXPECT_TRUE(reached(env, 2, 2));
+	ASSERT_EQ(0, punch(env->fd, 2, 1));
+	EXPECT_TRUE(blocked(env, 2));
 }
 
 TEST_HARNESS_MAIN
