@@ -461,6 +461,37 @@ TEST_F(hazards, copy_over_failed_memory)
 	close(uffd);
 }
 
+/* It stops CPUs. A snapshot that relies on it misses what the device writes meanwhile. */
+TEST_F(hazards, write_protected_by_userfaultfd)
+{
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect protect = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+			    UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_SIGBUS,
+	};
+	struct test_env *env = &self->env;
+	int uffd;
+
+	fill(at(env, 0), 1);
+	fill(at(env, 1), 2);
+	ASSERT_EQ(0, env_map(env, 0, 0, PAGES));
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	reg.range.start = (uintptr_t)at(env, 1);
+	reg.range.len = PAGE;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	protect.range = reg.range;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &protect));
+
+	EXPECT_EQ(EFAULT, errno_of(pread(env->fd, at(env, 1), PAGE, 0)));
+	EXPECT_EQ(VFIO_MDMA_STATUS_DONE, env_copy(env, 0, 0, 1, PAGE));
+	EXPECT_EQ(0, memcmp(at(env, 0), at(env, 1), PAGE));
+	close(uffd);
+}
+
 TEST_F(hazards, memory_failure)
 {
 	memory_failure(_metadata, &self->env, false);

@@ -61,19 +61,12 @@ static void begin_call(struct call *c)
 	__atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
 }
 
-/* Wait until a thread sleeps in the ioctl that sets a memslot. */
 static void wait_for_slot_call(pid_t pid, const pid_t *tid)
 {
-	char path[64], line[256];
-	unsigned long request;
-
 	do {
 		sched_yield();
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid,
-			 __atomic_load_n(tid, __ATOMIC_ACQUIRE));
-	} while (read_line(path, line, sizeof(line)) ||
-		 sscanf(line, "%*d %*x %lx", &request) != 1 ||
-		 request != KVM_SET_USER_MEMORY_REGION2);
+	} while (!sleeps_in_ioctl(pid, __atomic_load_n(tid, __ATOMIC_ACQUIRE),
+				  KVM_SET_USER_MEMORY_REGION2));
 }
 
 static void end_call(struct call *c, __s64 result)

@@ -4,9 +4,13 @@
  * is no memory for that, and when a group has a page table of its own. QEMU's edu is
  * behind the machine's IOMMU, the device in software behind another one.
  */
+#include <pthread.h>
+#include <sched.h>
+
 #include "lib/attach.h"
 #include "lib/fail.h"
 #include "lib/harness.h"
+#include "lib/late_page.h"
 
 FIXTURE(join)
 {
@@ -243,6 +247,86 @@ TEST_F(join, domain_of_its_own)
 	}
 	note("shared in %d cases, of its own in %d, %d failed", shared, own, failed);
 	EXPECT_LT(0, own_one ? own : shared);
+}
+
+FIXTURE(leave)
+{
+	struct test_env env;
+	struct late_page late;
+};
+
+FIXTURE_SETUP(leave)
+{
+	int ret = vfio_env_setup(&self->env, TYPE1, PAGES, NEED_SOFT);
+
+	self->late = (struct late_page)LATE_PAGE_INIT;
+	if (self->env.lacks)
+		SKIP(return, "%s", self->env.lacks);
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, late_page_create(&self->late));
+	ASSERT_EQ(0, vdev_join(&self->env.space, &self->env.pin));
+}
+
+FIXTURE_TEARDOWN(leave)
+{
+	late_page_destroy(&self->late);
+	vfio_env_teardown(&self->env);
+}
+
+/* An ioctl in a thread of its own; @ret is valid when @done is set. */
+struct call {
+	int fd;
+	unsigned long request;
+	void *arg;
+	pid_t tid;
+	int ret;
+	bool done;
+	pthread_t thread;
+};
+
+static void *make_call(void *arg)
+{
+	struct call *c = arg;
+
+	__atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
+	c->ret = ioctl(c->fd, c->request, c->arg) ? -errno : 0;
+	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static bool has_ended(struct call *c)
+{
+	return __atomic_load_n(&c->done, __ATOMIC_ACQUIRE);
+}
+
+/* The container's IOMMU goes with the last group, and not under an ioctl that has begun. */
+TEST_F(leave, while_an_ioctl_begins)
+{
+	struct test_env *env = &self->env;
+	struct call unmap = { env->space.fd, VFIO_IOMMU_UNMAP_DMA, self->late.mem };
+	struct call leave = { env->pin.group, VFIO_GROUP_UNSET_CONTAINER };
+	union {
+		struct vfio_iommu_type1_dma_unmap unmap;
+		unsigned char page[PAGE];
+	} arg = { .unmap = { .argsz = sizeof(arg.unmap), .iova = BASE, .size = PAGE } };
+
+	ASSERT_EQ(0, pthread_create(&unmap.thread, NULL, make_call, &unmap));
+	ASSERT_EQ(0, late_page_wait(&self->late));
+	ASSERT_EQ(0, pthread_create(&leave.thread, NULL, make_call, &leave));
+	do {
+		sched_yield();
+	} while (!has_ended(&leave) &&
+		 !sleeps_in_ioctl(getpid(), __atomic_load_n(&leave.tid, __ATOMIC_ACQUIRE),
+				  VFIO_GROUP_UNSET_CONTAINER));
+	EXPECT_FALSE(has_ended(&leave));
+
+	ASSERT_EQ(0, late_page_give_copy(&self->late, &arg));
+	ASSERT_EQ(0, pthread_join(unmap.thread, NULL));
+	EXPECT_EQ(0, unmap.ret);
+	ASSERT_EQ(0, pthread_join(leave.thread, NULL));
+	EXPECT_EQ(0, leave.ret);
+	/* it has no IOMMU any more */
+	EXPECT_EQ(EINVAL, errno_of(ioctl(env->space.fd, VFIO_IOMMU_UNMAP_DMA, &arg)));
 }
 
 TEST_HARNESS_MAIN

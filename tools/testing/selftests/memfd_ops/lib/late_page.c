@@ -52,3 +52,14 @@ int late_page_give(struct late_page *page)
 
 	return ioctl(page->uffd, UFFDIO_ZEROPAGE, &zero) ? -errno : 0;
 }
+
+int late_page_give_copy(struct late_page *page, const void *from)
+{
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)page->mem,
+		.src = (uintptr_t)from,
+		.len = PAGE,
+	};
+
+	return ioctl(page->uffd, UFFDIO_COPY, &copy) ? -errno : 0;
+}

@@ -22,7 +22,8 @@ void late_page_destroy(struct late_page *page);
 /* Wait until there is an access that waits for the page. */
 int late_page_wait(struct late_page *page);
 
-/* Give the page, with zeros. */
+/* Give the page, with zeros, or as a copy of another page. */
 int late_page_give(struct late_page *page);
+int late_page_give_copy(struct late_page *page, const void *from);
 
 #endif /* TEST_LATE_PAGE_H */

@@ -18,6 +18,16 @@ int errno_of(int ret)
 	return ret < 0 ? errno : 0;
 }
 
+bool sleeps_in_ioctl(pid_t pid, pid_t tid, unsigned long request)
+{
+	char path[64], line[256];
+	unsigned long found;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	return !read_line(path, line, sizeof(line)) &&
+	       sscanf(line, "%*d %*x %lx", &found) == 1 && found == request;
+}
+
 unsigned char *at(struct test_env *env, size_t page)
 {
 	return env->mem + page * PAGE;

@@ -58,6 +58,9 @@ struct test_env {
 /* The errno of a call that returned @ret, or 0. */
 int errno_of(int ret);
 
+/* Does that thread of a process sleep in that ioctl? */
+bool sleeps_in_ioctl(pid_t pid, pid_t tid, unsigned long request);
+
 /* The address of a page. */
 unsigned char *at(struct test_env *env, size_t page);
 
