@@ -27,8 +27,8 @@ bind() {
 	return 1
 }
 
-# start QEMU OPTION...: with $machine, $memory, $smp, $share, $cmdline, $iommufd, and as
-# arguments of $wrapper, if they are set. The file has all of $memory that L2 boots with.
+# start QEMU OPTION...: with $machine, $memory, $share, $cmdline, $iommufd, and as arguments
+# of $wrapper, if they are set. The file has all of the memory that L2 boots with.
 start() {
 	binary=$1
 	shift
@@ -45,7 +45,7 @@ start() {
 	# shellcheck disable=SC2086 # words
 	${wrapper:-} "/root/l2/$binary" -nodefaults -no-user-config -display none -L /root/l2 \
 		-machine "q35,accel=kvm,memory-backend=ram${machine:+,$machine}" \
-		-cpu host -smp "${smp:-1}" -m "${memory:-512M}" \
+		-cpu host -smp 1 -m "${memory:-512M}" \
 		-object "memory-backend-memfd,id=ram,size=$ram,share=${share:-on}" \
 		${iommufd:+-object iommufd,id=iommufd0} \
 		-kernel /root/l2/bzImage -initrd /root/l2/initrd \
@@ -62,6 +62,15 @@ give_up() {
 	echo "$*; the end of QEMU's output and of L2's log:"
 	head -n 40 "$work/qemu"; tail -n 5 "$work/qemu"
 	tail -n 15 "$work/console"
+	return 1
+}
+
+# wait_until COMMAND...: until it succeeds, two minutes at most
+wait_until() {
+	for _ in $(seq 240); do
+		! "$@" || return 0
+		sleep 0.5
+	done
 	return 1
 }
 
@@ -107,14 +116,15 @@ l2() {
 	give_up "L2 does not answer to $1"
 }
 
-# The descriptor of the memfd "ram"
-memfd() {
+# The descriptors of QEMU's memfds for L2: the first one is of "ram".
+memfds() {
 	for fd in "/proc/$pid/fd"/*; do
 		case $(readlink "$fd") in
-		/memfd:memory-backend-memfd*) echo "$fd"; return ;;
+		/memfd:memory-backend-memfd*) echo "$fd" ;;
 		esac
 	done
 }
+memfd() { memfds | head -n 1; }
 
 # MiB in the file, and pinned: VmLck has the pages mapped by address, VmPin the followed ones
 file_mib() { echo $(($(stat -L -c %b "$(memfd)") / 2048)); }
@@ -126,20 +136,20 @@ pinned_mib() {
 # The accesses that the IOMMU has blocked, also those without a line in the log
 faults() { awk '/dmar0/ { print $2 + $3 }' /proc/interrupts; }
 
+has_memory() {
+	qmp query-balloon
+	case $answer in
+	*"\"actual\": $(($1 << 20))"*) ;;
+	*) return 1 ;;
+	esac
+}
+
 # balloon MIB: leave that much to L2. Sets $balloon_seconds.
 balloon() {
 	since=$(now)
 	qmp balloon "'value':$(($1 << 20))" || return
-	for _ in $(seq 240); do
-		qmp query-balloon || return
-		case $answer in
-		*"\"actual\": $(($1 << 20))"*)
-			balloon_seconds=$(since "$since")
-			return ;;
-		esac
-		sleep 0.5
-	done
-	give_up "the balloon stays at $answer"
+	wait_until has_memory "$1" || give_up "the balloon stays at $answer" || return
+	balloon_seconds=$(since "$since")
 }
 
 # L2 fills its disk with random data, and keeps the checksum.

@@ -32,39 +32,50 @@ check() {
 	fi
 }
 
-# row LABEL VALUE: in the table, in $column
-row() { printf '%s\t%s\n' "$1" "$2" >>"$results/$column"; }
+# row NAME LABEL VALUE: in the table, in $column
+row() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$results/$column"; }
+
+# print_table COLUMN...
+print_table() {
+	for column; do
+		cut -f 3 "$results/$column" | sed "1i $column" >"$results/values.$column"
+		set -- "$@" "$results/values.$column"
+		shift
+	done
+	cut -f 2 "$results/$column" | sed '1i\ ' | paste - "$@" | awk -F '\t' '{
+		printf "%-36s", $1; for (i = 2; i <= NF; i++) printf "%16s", $i; print "" }'
+}
 
 # Measure the QEMU in $column.
 measure() {
 	before=$(faults)
 	start "qemu-$column" -device virtio-balloon-pci -device "$vfio" || return
 	wait_for_l2 && write_disk || return
-	row 's until L2 is up' "$boot_seconds"
-	row 'file, MiB: L2 is up' "$(file_mib)"
-	row '  pinned' "$(pinned_mib)"
+	row boot 's until L2 is up' "$boot_seconds"
+	row up 'file, MiB: L2 is up' "$(file_mib)"
+	row up-pinned '  pinned' "$(pinned_mib)"
 	balloon 128 || return
-	row 'file, MiB: the balloon has 384' "$(file_mib)"
-	row '  pinned' "$(pinned_mib)"
-	row '  s until then' "$balloon_seconds"
-	row '  the disk reads as written' "$(yes_or_no read_disk)"
+	row taken 'file, MiB: the balloon has 384' "$(file_mib)"
+	row taken-pinned '  pinned' "$(pinned_mib)"
+	row taken-in '  s until then' "$balloon_seconds"
+	row taken-reads '  the disk reads as written' "$(yes_or_no read_disk)"
 	balloon 512 || return
-	row 'file, MiB: it has given them back' "$(file_mib)"
-	row '  pinned' "$(pinned_mib)"
-	row '  s until then' "$balloon_seconds"
-	row '  the disk reads as written' "$(yes_or_no read_disk)"
-	row 'errors that L2 saw' "$(io_errors)"
+	row back 'file, MiB: it has given them back' "$(file_mib)"
+	row back-pinned '  pinned' "$(pinned_mib)"
+	row back-in '  s until then' "$balloon_seconds"
+	row back-reads '  the disk reads as written' "$(yes_or_no read_disk)"
+	row errors 'errors that L2 saw' "$(io_errors)"
 	stop
-	row 'accesses that the IOMMU blocked' $(($(faults) - before))
+	row blocked 'accesses that the IOMMU blocked' $(($(faults) - before))
 }
 
-# expect COLUMN ROW TEST...: the value of that row must pass it
+# expect COLUMN NAME TEST...: the value of that row must pass it
 expect() {
-	file=$results/$1 line=$2
+	value=$(awk -F '\t' -v name="$2" '$1 == name { print $3 }' "$results/$1")
+	row=$1.$2
 	shift 2
-	value=$(sed -n "$line p" "$file" | cut -f 2)
 	if ! test "$value" "$@"; then
-		echo "${file##*/}, row $line: $value, WRONG: not $*"
+		echo "$row: $value, WRONG: not $*"
 		failed=1
 	fi
 }
@@ -81,35 +92,30 @@ balloon_in_three() {
 	measure || return
 	echo 'memfd_ops test: IOMMU faults from here on are counted' >/dev/kmsg
 
-	printf '%-36s%12s%12s%12s\n' '' 'QEMU' 'patched' 'no fill'
-	cut -f 1 "$results/as-is" |
-		paste - "$results/as-is" "$results/patched" "$results/unfilled" |
-		awk -F '\t' '{ printf "%-36s%12s%12s%12s\n", $1, $3, $5, $7 }'
+	print_table as-is patched unfilled
 
 	# As it is, QEMU switches the balloon off, and pins all memory.
-	for line in 2 3 4 5 8 9; do
-		expect as-is "$line" -ge 512
+	for name in up up-pinned taken taken-pinned back back-pinned; do
+		expect as-is $name -ge 512
 	done
 	# All that the balloon took is gone, and comes back. 5 % may miss.
-	for line in 2 3 8 9; do
-		expect patched "$line" -ge 512
+	for name in up up-pinned back back-pinned; do
+		expect patched $name -ge 512
 	done
-	for line in 4 5; do
-		expect patched "$line" -le $((128 + 384 / 20))
+	for name in taken taken-pinned; do
+		expect patched $name -le $((128 + 384 / 20))
 	done
 	for column in as-is patched; do
-		for line in 7 11; do
-			expect "$column" "$line" = yes
-		done
-		for line in 12 13; do
-			expect "$column" "$line" -eq 0
-		done
+		expect "$column" taken-reads = yes
+		expect "$column" back-reads = yes
+		expect "$column" errors -eq 0
+		expect "$column" blocked -eq 0
 	done
 	# The danger: lost data, and no error in L2
-	expect unfilled 8 -lt 512
-	expect unfilled 11 = no
-	expect unfilled 12 -eq 0
-	expect unfilled 13 -gt 0
+	expect unfilled back -lt 512
+	expect unfilled back-reads = no
+	expect unfilled errors -eq 0
+	expect unfilled blocked -gt 0
 }
 
 # The disk, the errors and the faults, at the end of a case
@@ -118,6 +124,8 @@ check_disk() {
 	check 'errors that L2 saw' "$(io_errors)" -eq 0
 	check 'accesses that the IOMMU blocked' $(($(faults) - before)) -eq 0
 }
+
+is_full() { [ "$(file_mib)" -ge 512 ]; }
 
 # A reset while the balloon is inflated: the next kernel does not know of the balloon.
 reset() {
@@ -128,10 +136,7 @@ reset() {
 	started=$(now)
 	qmp system_reset || return
 	# The next kernel inflates it again.
-	for _ in $(seq 50); do
-		[ "$(file_mib)" -lt 512 ] || break
-		sleep 0.1
-	done
+	wait_until is_full
 	check 'file, MiB, after a reset' "$(file_mib)" -ge 512
 	wait_for_l2 && write_disk && balloon 128 || return
 	check 'file, MiB, inflated again' "$(file_mib)" -le 147
@@ -214,28 +219,23 @@ viommu() {
 	stop
 }
 
+has_plugged() {
+	qmp query-memory-devices
+	case $answer in
+	*"\"size\": $(($1 << 20)),"*) ;;
+	*) return 1 ;;
+	esac
+}
+
 # requested MIB: of virtio-mem
 requested() {
 	qmp qom-set "'path':'/machine/peripheral/vm','property':'requested-size',
 		'value':$(($1 << 20))"
-	for _ in $(seq 120); do
-		qmp query-memory-devices
-		case $answer in
-		*"\"size\": $(($1 << 20)),"*) return ;;
-		esac
-		sleep 0.5
-	done
-	give_up "virtio-mem: $answer"
+	wait_until has_plugged "$1" || give_up "virtio-mem: $answer"
 }
 
 # MiB in the memfds of QEMU
-all_mib() {
-	for fd in "/proc/$pid/fd"/*; do
-		case $(readlink "$fd") in
-		/memfd:memory-backend-memfd*) stat -L -c %b "$fd" ;;
-		esac
-	done | awk '{ n += $1 } END { print n / 2048 }'
-}
+all_mib() { memfds | xargs stat -L -c %b | awk '{ n += $1 } END { print n / 2048 }'; }
 
 # virtio-mem: one sparse mapping, blocks that are filled before L2 gets them
 virtio_mem() {
@@ -260,15 +260,27 @@ virtio_mem() {
 	stop
 }
 
+# A DIMM that is plugged has all its pages before L2 learns of it. L2 takes pages of it first.
+dimm() {
+	before=$(faults)
+	memory=512M,slots=1,maxmem=1G
+	start qemu-patched -device "$vfio"
+	memory=
+	wait_for_l2 && write_disk || return
+	qmp object-add "'qom-type':'memory-backend-memfd','id':'more',
+		'size':$((128 << 20)),'share':true" &&
+		qmp device_add "'driver':'pc-dimm','id':'dimm','memdev':'more'" || return
+	check 'files, MiB, a DIMM plugged' "$(all_mib)" -ge 640
+	l2 'while ! grep -qx online /sys/devices/system/memory/memory32/state; do
+		sleep 0.2
+	done' || return
+	check_disk
+	stop
+}
+
 consumers() { grep -c ' pages \[' /sys/kernel/debug/memfd_ops; }
 
-# QEMU lets the device go when L2 has switched off its slot, some time after its driver.
-wait_for_no_consumers() {
-	for _ in $(seq 60); do
-		[ "$(consumers)" -gt 0 ] || break
-		sleep 0.5
-	done
-}
+has_no_consumers() { [ "$(consumers)" -eq 0 ]; }
 
 plug_disk() {
 	qmp device_add "'driver':'vfio-pci','host':'$nvme','bus':'root','id':'disk'
@@ -279,7 +291,8 @@ plug_disk() {
 unplug_disk() {
 	qmp device_del "'id':'disk'" || return
 	l2 'while [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
-	wait_for_no_consumers
+	# QEMU lets the device go when L2 has switched off its slot, some time after its driver.
+	wait_until has_no_consumers
 	check 'device unplugged: consumers in the kernel' "$(consumers)" -eq 0
 }
 
@@ -304,7 +317,7 @@ hotplug() {
 	check 'plugged again: consumers in the kernel' "$(consumers)" -gt 0
 	kill -KILL "$pid"
 	wait "$pid"
-	wait_for_no_consumers
+	wait_until has_no_consumers
 	check 'killed: consumers in the kernel' "$(consumers)" -eq 0
 }
 
@@ -328,12 +341,12 @@ workers() {
 }
 
 # Holes of 4 KiB next to running DMA: the balloon goes up and down while L2 uses its disk, by
-# the queues of two CPUs.
+# one queue for reads and one for writes.
 stress() {
 	before=$(faults)
-	smp=2
+	cmdline=nvme.write_queues=1
 	start qemu-patched -device virtio-balloon-pci -device "$vfio"
-	smp=
+	cmdline=
 	wait_for_l2 && write_disk || return
 	l2 'ls /sys/block/nvme0n1/mq | wc -l'
 	check 'queues of the disk' "$(cat "$work/output")" -eq 2
@@ -364,14 +377,8 @@ stress_huge() {
 
 # state: of the VM
 state() { qmp query-status && echo "$answer" | sed 's/.*"status": "\([^"]*\).*/\1/'; }
-
-wait_for_state() {
-	for _ in $(seq 120); do
-		[ "$(state)" != "$1" ] || return 0
-		sleep 0.5
-	done
-	give_up "the VM is $(state), not $1"
-}
+is_in_state() { [ "$(state)" = "$1" ]; }
+wait_for_state() { wait_until is_in_state "$1" || give_up "the VM is $(state), not $1"; }
 
 # Pages that cannot be had at deflate: the VM stops, and continues when there is room.
 limit() {
@@ -401,16 +408,12 @@ limit() {
 	sort "$work/qemu" | uniq -c | sed 's/^/  /' | head -n 3
 }
 
-# wait_without ID: until QEMU has let that device go
-wait_without() {
-	for _ in $(seq 60); do
-		qmp qom-list "'path':'/machine/peripheral'" || return
-		case $answer in
-		*"\"name\": \"$1\""*) sleep 0.5 ;;
-		*) return ;;
-		esac
-	done
-	give_up "$1 does not leave: $answer"
+# has_left ID: has QEMU let that device go?
+has_left() {
+	qmp qom-list "'path':'/machine/peripheral'"
+	case $answer in
+	*"\"name\": \"$1\""*) return 1 ;;
+	esac
 }
 
 # Two devices in one container: memory follows until the last one has left.
@@ -423,7 +426,7 @@ two_devices() {
 	wait_for_l2 && write_disk && balloon 128 || return
 	check 'two devices: file, MiB, balloon inflated' "$(file_mib)" -le 147
 	qmp device_del "'id':'edu'" || return
-	wait_without edu || return
+	wait_until has_left edu || give_up "edu does not leave: $answer" || return
 	check 'one device: consumers in the kernel' "$(consumers)" -gt 0
 	check 'file, MiB' "$(file_mib)" -le 147
 	balloon 512 && balloon 128 || return
@@ -444,7 +447,7 @@ killed() {
 	sleep 1
 	kill -KILL "$pid"
 	wait "$pid"
-	wait_for_no_consumers
+	wait_until has_no_consumers
 	check 'killed: consumers in the kernel' "$(consumers)" -eq 0
 	check 'memory in files, MiB more than before' $(($(shmem_mib) - shmem)) -lt 4
 
@@ -518,16 +521,6 @@ options_of() {
 	esac
 }
 
-print_table() {
-	for column; do
-		cut -f 2 "$results/$column" | sed "1i $column" >"$results/values.$column"
-		set -- "$@" "$results/values.$column"
-		shift
-	done
-	cut -f 1 "$results/$column" | sed '1i\ ' | paste - "$@" | awk -F '\t' '{
-		printf "%-36s", $1; for (i = 2; i <= NF; i++) printf "%16s", $i; print "" }'
-}
-
 # per N SECONDS UNIT: that many units for each of N
 per() { awk -v n="$1" -v s="$2" -v unit="$3" 'BEGIN { printf "%.2f", s / n / unit }'; }
 
@@ -540,16 +533,16 @@ throughput() {
 		options_of
 		start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
 		wait_for_l2 && write_disk || return
-		row 's until L2 is up' "$boot_seconds"
-		row 'file, MiB' "$(file_mib)"
+		row boot 's until L2 is up' "$boot_seconds"
+		row up 'file, MiB' "$(file_mib)"
 		since=$(now)
 		l2 'for i in 1 2 3 4; do
 			dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=1M count=64
 		done'
-		row 'ms per MiB read' "$(per 256 "$(since "$since")" 0.001)"
+		row read 'ms per MiB read' "$(per 256 "$(since "$since")" 0.001)"
 		since=$(now)
 		l2 'dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=4k count=4096'
-		row 'us per read of 4 KiB' "$(per 4096 "$(since "$since")" 0.000001)"
+		row small 'us per read of 4 KiB' "$(per 4096 "$(since "$since")" 0.000001)"
 		stop
 	done
 	column=
@@ -567,16 +560,16 @@ large() {
 		start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
 		memory=
 		wait_for_l2 && write_disk || return
-		row 's until L2 is up' "$boot_seconds"
-		row 'file, MiB' "$(file_mib)"
-		row '  pinned' "$(pinned_mib)"
+		row boot 's until L2 is up' "$boot_seconds"
+		row up 'file, MiB' "$(file_mib)"
+		row up-pinned '  pinned' "$(pinned_mib)"
 		balloon 1024 || return
-		row 'file, MiB: the balloon has 7 GiB' "$(file_mib)"
-		row '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
+		row taken 'file, MiB: the balloon has 7 GiB' "$(file_mib)"
+		row taken-in '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
 		balloon 8192 || return
-		row 'file, MiB: it has given them back' "$(file_mib)"
-		row '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
-		row 'the disk reads as written' "$(yes_or_no read_disk)"
+		row back 'file, MiB: it has given them back' "$(file_mib)"
+		row back-in '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
+		row back-reads 'the disk reads as written' "$(yes_or_no read_disk)"
 		stop
 	done
 	column=
@@ -593,8 +586,8 @@ iommufd() {
 nvme=$(bind 0x010802) && edu=$(bind 0x00ff00) || exit
 vfio=vfio-pci,host=$nvme
 if [ $# -eq 0 ]; then
-	set -- balloon_in_three reset reporting viommu by_address virtio_mem hotplug migrate \
-		two_devices second killed limit stress stress_huge
+	set -- balloon_in_three reset reporting viommu by_address virtio_mem dimm hotplug \
+		migrate two_devices second killed limit stress stress_huge
 	# QEMU 7.2 has no iommufd.
 	! /root/l2/qemu-patched -object help | grep -q iommufd || set -- "$@" iommufd "$@"
 fi
