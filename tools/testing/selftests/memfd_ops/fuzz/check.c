@@ -109,7 +109,7 @@ static void compare(struct file *f, const struct file_user *user)
 	}
 	shared->compared++;
 	if (extra || lacking > missing)
-		WRONG("consumer %llu [%lu, %lu): %lu too many of %lu, %lu; lacks %lu, %lu, reports %lu",
+		WRONG("%llu [%lu, %lu): %lu too many of %lu, %lu; lacks %lu, %lu, reports %lu",
 		      user->id, user->window.start, user->window.end, extra, size, first_extra,
 		      lacking, first_lack, missing);
 }
