@@ -65,9 +65,9 @@ give_up() {
 	return 1
 }
 
-# wait_until COMMAND...: until it succeeds, two minutes at most
+# wait_until COMMAND...: until it succeeds. The limit is for what hangs.
 wait_until() {
-	for _ in $(seq 240); do
+	for _ in $(seq 1200); do
 		! "$@" || return 0
 		sleep 0.5
 	done
