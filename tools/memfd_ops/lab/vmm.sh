@@ -21,7 +21,9 @@ for firmware in bios-256k.bin linuxboot_dma.bin kvmvapic.bin; do
 		head -n 1)" "$l2"
 done
 
-gcc -O2 -Wall -Wextra -static -o "$l2/memlock" "$LAB/memlock.c"
+for program in memlock cputime; do
+	gcc -O2 -Wall -Wextra -static -o "$l2/$program" "$LAB/$program.c"
+done
 
 read -ra cases <<<"${T:-}"
 log=$LOGS/vmm-console.log
