@@ -65,10 +65,12 @@ give_up() {
 	return 1
 }
 
-# wait_until COMMAND...: until it succeeds. The limit is for what hangs.
+# wait_until COMMAND...: until it succeeds, or fails for good, with the status 2. The limit is
+# for what hangs.
 wait_until() {
 	for _ in $(seq 1200); do
-		! "$@" || return 0
+		"$@" && return 0
+		[ $? -lt 2 ] || return 1
 		sleep 0.5
 	done
 	return 1
@@ -137,7 +139,7 @@ pinned_mib() {
 faults() { awk '/dmar0/ { print $2 + $3 }' /proc/interrupts; }
 
 has_memory() {
-	qmp query-balloon
+	qmp query-balloon || return 2
 	case $answer in
 	*"\"actual\": $(($1 << 20))"*) ;;
 	*) return 1 ;;

@@ -197,16 +197,26 @@ reporting() {
 	stop
 }
 
+# What L2 needs for a virtual IOMMU; $options come before its devices.
+with_viommu() {
+	machine=kernel-irqchip=split
+	cmdline='intel_iommu=on iommu.strict=1'
+	options='-device intel-iommu,caching-mode=on,intremap=on,aw-bits=39'
+}
+
+without_viommu() {
+	machine=
+	cmdline=
+	options=
+}
+
 # With a virtual IOMMU in L2, each page is filled when L2 maps it for the device.
 viommu() {
 	before=$(faults)
-	machine=kernel-irqchip=split
-	cmdline='intel_iommu=on iommu.strict=1'
-	start qemu-patched -device intel-iommu,caching-mode=on,intremap=on,aw-bits=39 \
-		-device virtio-balloon-pci,free-page-reporting=on \
+	with_viommu
+	start qemu-patched $options -device virtio-balloon-pci,free-page-reporting=on \
 		-device "$vfio,id=disk"
-	machine=
-	cmdline=
+	without_viommu
 	wait_for_l2 && write_disk || return
 	l2 'echo 3 >/proc/sys/vm/drop_caches; sleep 6'
 	check 'file, MiB, idle' "$(file_mib)" -le 256
@@ -220,7 +230,7 @@ viommu() {
 }
 
 has_plugged() {
-	qmp query-memory-devices
+	qmp query-memory-devices || return 2
 	case $answer in
 	*"\"size\": $(($1 << 20)),"*) ;;
 	*) return 1 ;;
@@ -377,7 +387,10 @@ stress_huge() {
 
 # state: of the VM
 state() { qmp query-status && echo "$answer" | sed 's/.*"status": "\([^"]*\).*/\1/'; }
-is_in_state() { [ "$(state)" = "$1" ]; }
+is_in_state() {
+	found=$(state) || return 2
+	[ "$found" = "$1" ]
+}
 wait_for_state() { wait_until is_in_state "$1" || give_up "the VM is $(state), not $1"; }
 
 # Pages that cannot be had at deflate: the VM stops, and continues when there is room.
@@ -410,7 +423,7 @@ limit() {
 
 # has_left ID: has QEMU let that device go?
 has_left() {
-	qmp qom-list "'path':'/machine/peripheral'"
+	qmp qom-list "'path':'/machine/peripheral'" || return 2
 	case $answer in
 	*"\"name\": \"$1\""*) return 1 ;;
 	esac
@@ -508,28 +521,25 @@ migrate() {
 
 # The cases that follow are for the tables in the documentation, and no tests.
 
-# Set $machine, $cmdline and $options for the QEMU in $column, and a virtual IOMMU if so.
-options_of() {
-	machine=
-	cmdline=
-	options=
+# Start the QEMU in $column, with a virtual IOMMU if it says so.
+start_column() {
+	without_viommu
 	case $column in
-	*+viommu)
-		machine=kernel-irqchip=split
-		cmdline='intel_iommu=on iommu.strict=1'
-		options='-device intel-iommu,caching-mode=on,intremap=on,aw-bits=39' ;;
+	*+viommu) with_viommu ;;
 	esac
+	start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
+	without_viommu
 }
 
-# per N SECONDS UNIT: that many units for each of N
-per() { awk -v n="$1" -v s="$2" -v unit="$3" 'BEGIN { printf "%.2f", s / n / unit }'; }
+# per N SUM: for each of N
+per() { awk -v n="$1" -v sum="$2" 'BEGIN { printf "%.2f", sum / n }'; }
 
 # cost N COMMAND: QEMU's CPU time while L2 runs that, in microseconds for each of N
 cost() {
 	before=$(/root/l2/cputime "$pid")
 	l2 "$2" || return
 	after=$(/root/l2/cputime "$pid")
-	awk -v n="$1" -v ns=$((after - before)) 'BEGIN { printf "%.1f", ns / n / 1000 }'
+	per $(($1 * 1000)) $((after - before))
 }
 
 # The CPU time that L2's disk takes, with L2's own. A read of one page takes a map and an
@@ -539,8 +549,7 @@ throughput() {
 	mkdir "$results"
 	echo 0 >/sys/module/kvm/parameters/halt_poll_ns
 	for column in as-is patched as-is+viommu patched+viommu; do
-		options_of
-		start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
+		start_column
 		wait_for_l2 && write_disk || return
 		row read 'us per MiB read' "$(cost 256 'for i in 1 2 3 4; do
 			dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=1M count=64
@@ -549,8 +558,6 @@ throughput() {
 			'dd if=/dev/nvme0n1 of=/dev/null iflag=direct bs=4k count=4096')"
 		stop
 	done
-	column=
-	options_of
 	print_table as-is patched as-is+viommu patched+viommu
 }
 
@@ -559,9 +566,8 @@ large() {
 	rm -rf "$results"
 	mkdir "$results"
 	for column in as-is patched patched+viommu; do
-		options_of
 		memory=8G
-		start "qemu-${column%+*}" $options -device virtio-balloon-pci -device "$vfio"
+		start_column
 		memory=
 		wait_for_l2 && write_disk || return
 		row boot 's until L2 is up' "$boot_seconds"
@@ -569,15 +575,13 @@ large() {
 		row up-pinned '  pinned' "$(pinned_mib)"
 		balloon 1024 || return
 		row taken 'file, MiB: the balloon has 7 GiB' "$(file_mib)"
-		row taken-in '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
+		row taken-in '  s per GiB' "$(per 7 "$balloon_seconds")"
 		balloon 8192 || return
 		row back 'file, MiB: it has given them back' "$(file_mib)"
-		row back-in '  s per GiB' "$(per 7 "$balloon_seconds" 1)"
+		row back-in '  s per GiB' "$(per 7 "$balloon_seconds")"
 		row back-reads 'the disk reads as written' "$(yes_or_no read_disk)"
 		stop
 	done
-	column=
-	options_of
 	print_table as-is patched patched+viommu
 }
 
