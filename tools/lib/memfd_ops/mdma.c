@@ -14,6 +14,7 @@
 #include "files.h"
 
 #include "mdma.h"
+#include "pci.h"
 
 int mdma_type(char *path, size_t size)
 {
@@ -126,13 +127,11 @@ static int mdma_opened(struct mdma *m)
 /* Leaves descriptors open if it fails. */
 static int open_by_group(struct mdma *m)
 {
-	char path[PATH_MAX], link[PATH_MAX] = "";
+	char path[PATH_MAX];
+	int ret = device_group(MDMA_DEVICES, m->uuid, path, sizeof(path));
 
-	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/iommu_group", m->uuid);
-	if (readlink(path, link, sizeof(link) - 1) < 0)
-		return -errno;
-	snprintf(path, sizeof(path), "/dev/vfio/%.16s", strrchr(link, '/') + 1);
-
+	if (ret)
+		return ret;
 	m->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (m->container < 0)
 		return -errno;
@@ -180,16 +179,7 @@ int mdma_open_cdev_at(struct mdma *m, const char *path)
 
 int mdma_cdev(struct mdma *m, char *dev, size_t size)
 {
-	char path[PATH_MAX];
-	glob_t found;
-
-	snprintf(path, sizeof(path), MDMA_DEVICES "/%.36s/vfio-dev/vfio*", m->uuid);
-	if (glob(path, 0, NULL, &found))
-		return -ENODEV;
-	snprintf(dev, size, "/dev/vfio/devices/%.32s",
-		 strrchr(found.gl_pathv[0], '/') + 1);
-	globfree(&found);
-	return 0;
+	return device_cdev(MDMA_DEVICES, m->uuid, dev, size);
 }
 
 int mdma_open_cdev(struct mdma *m)

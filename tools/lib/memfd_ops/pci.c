@@ -37,11 +37,34 @@ int device_link(const char *bus, const char *address, const char *name,
 {
 	char path[PATH_MAX], link[PATH_MAX] = "";
 
-	snprintf(path, sizeof(path), "%s/%.32s/%s", bus, address, name);
+	snprintf(path, sizeof(path), "%s/%.36s/%s", bus, address, name);
 	if (readlink(path, link, sizeof(link) - 1) < 0)
 		return -errno;
 	snprintf(text, size, "%s", strrchr(link, '/') + 1);
 	return 0;
+}
+
+int device_cdev(const char *bus, const char *address, char *path, size_t size)
+{
+	char pattern[PATH_MAX];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/%.36s/vfio-dev/vfio*", bus, address);
+	if (glob(pattern, 0, NULL, &found))
+		return -ENODEV;
+	snprintf(path, size, "/dev/vfio/devices/%.32s", strrchr(found.gl_pathv[0], '/') + 1);
+	globfree(&found);
+	return 0;
+}
+
+int device_group(const char *bus, const char *address, char *path, size_t size)
+{
+	char number[64];
+	int ret = device_link(bus, address, "iommu_group", number, sizeof(number));
+
+	if (!ret)
+		snprintf(path, size, "/dev/vfio/%s", number);
+	return ret;
 }
 
 int pci_link(const char *address, const char *name, char *text, size_t size)

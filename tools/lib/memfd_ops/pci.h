@@ -23,6 +23,10 @@ int pci_find(const char *alias, char *address, size_t size);
 int device_link(const char *bus, const char *address, const char *name,
 		char *text, size_t size);
 
+/* VFIO's character devices of a device, and of its group */
+int device_cdev(const char *bus, const char *address, char *path, size_t size);
+int device_group(const char *bus, const char *address, char *path, size_t size);
+
 int pci_link(const char *address, const char *name, char *text, size_t size);
 bool pci_driver_is(const char *address, const char *driver);
 int pci_write(const char *address, const char *name, const char *text);

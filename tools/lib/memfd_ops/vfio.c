@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,29 +53,6 @@ int vdev_detach(struct vdev *d)
 	return ioctl(d->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ? -errno : 0;
 }
 
-int vdev_cdev(const struct vdev *d, char *path, size_t size)
-{
-	char pattern[PATH_MAX];
-	glob_t found;
-
-	snprintf(pattern, sizeof(pattern), "%s/%.32s/vfio-dev/vfio*", d->bus, d->address);
-	if (glob(pattern, 0, NULL, &found))
-		return -ENODEV;
-	snprintf(path, size, "/dev/vfio/devices/%.32s", strrchr(found.gl_pathv[0], '/') + 1);
-	globfree(&found);
-	return 0;
-}
-
-int vdev_group(const struct vdev *d, char *path, size_t size)
-{
-	char number[64];
-	int ret = device_link(d->bus, d->address, "iommu_group", number, sizeof(number));
-
-	if (!ret)
-		snprintf(path, size, "/dev/vfio/%s", number);
-	return ret;
-}
-
 int vdev_bind(struct space *s, struct vdev *d)
 {
 	struct vfio_device_bind_iommufd bind = {
@@ -84,7 +60,7 @@ int vdev_bind(struct space *s, struct vdev *d)
 		.iommufd = s->fd,
 	};
 	char path[PATH_MAX];
-	int ret = vdev_cdev(d, path, sizeof(path));
+	int ret = device_cdev(d->bus, d->address, path, sizeof(path));
 
 	if (ret)
 		return ret;
@@ -120,7 +96,7 @@ int space_destroy(struct space *s, __u32 id)
 int vdev_open_group(struct vdev *d)
 {
 	char path[PATH_MAX];
-	int ret = vdev_group(d, path, sizeof(path));
+	int ret = device_group(d->bus, d->address, path, sizeof(path));
 
 	if (ret)
 		return ret;

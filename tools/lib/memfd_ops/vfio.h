@@ -52,10 +52,6 @@ struct type1_map {
 int ioas_alloc(struct space *s, __u32 *id);
 int space_open(struct space *s, enum way way);
 
-/* The character devices of the device, and of its group */
-int vdev_cdev(const struct vdev *d, char *path, size_t size);
-int vdev_group(const struct vdev *d, char *path, size_t size);
-
 /* Attach to an IOAS or a page table; replaces the former one. */
 int vdev_attach(struct vdev *d, __u32 id);
 

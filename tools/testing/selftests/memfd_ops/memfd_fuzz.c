@@ -209,9 +209,11 @@ static int find_devices(void)
 		ret = pci_take(devices[1].name);
 	memcpy(d[1].address, devices[1].name, sizeof(d[1].address));
 	for (i = 0; i < DEVICES && !ret; i++) {
-		ret = vdev_group(&d[i], devices[i].group, sizeof(devices[i].group));
+		ret = device_group(d[i].bus, d[i].address, devices[i].group,
+				   sizeof(devices[i].group));
 		if (!ret)
-			ret = vdev_cdev(&d[i], devices[i].cdev, sizeof(devices[i].cdev));
+			ret = device_cdev(d[i].bus, d[i].address, devices[i].cdev,
+					  sizeof(devices[i].cdev));
 	}
 	return ret ? ret : allow_unsafe_interrupts(&unused);
 }
