@@ -521,7 +521,7 @@ migrate() {
 
 # The cases that follow are for the tables in the documentation, and no tests.
 
-# Start the QEMU in $column, with a virtual IOMMU if it says so.
+# Start the QEMU in $column, with a virtual IOMMU if that is in its name.
 start_column() {
 	without_viommu
 	case $column in
