@@ -3,8 +3,7 @@
  * A guest in the guest: KVM maps the file's pages for it in shadow page tables, which it
  * finds by the memslot.
  */
-#include <pthread.h>
-
+#include "lib/call.h"
 #include "lib/harness.h"
 #include "lib/kvm.h"
 #include "lib/late_page.h"
@@ -124,24 +123,16 @@ TEST_F(nested, list_of_mapped_pages)
 	EXPECT_TRUE(consumers_map(fd, ""));
 }
 
-struct deletion {
-	struct vmm *vmm;
-	int result;
-};
-
-static void *delete_slot(void *arg)
+static __s64 delete_slot(void *arg)
 {
-	struct deletion *d = arg;
-
-	d->result = vmm_delete_slot(d->vmm, SLOT);
-	return NULL;
+	return vmm_delete_slot(arg, SLOT);
 }
 
-static void *read_late_page(void *arg)
+static __s64 read_late_page(void *arg)
 {
 	struct vmm *vmm = arg;
 
-	return (void *)(long)vmm_read(&vmm->vcpu[1], LATE_GPA);
+	return vmm_read(&vmm->vcpu[1], LATE_GPA);
 }
 
 /*
@@ -153,10 +144,8 @@ static void *read_late_page(void *arg)
 static void punch_while_the_slot_goes(struct __test_metadata *_metadata,
 				      struct guest *g, struct late_page *late, int fd)
 {
-	struct deletion deletion = { &g->vmm, -1 };
+	struct call reader = { read_late_page, &g->vmm }, deleter = { delete_slot, &g->vmm };
 	struct kvm_pre_fault_memory range;
-	pthread_t reader, deleter;
-	void *word;
 	int ret;
 
 	ASSERT_EQ(0, set_region(&g->vmm, slot_region(g, fd, PAGES)));
@@ -164,9 +153,9 @@ static void punch_while_the_slot_goes(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, guest_fill(g, GOES, 15));
 	ASSERT_EQ(0, late_page_create(late));
 	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, late->mem, -1, 0));
-	ASSERT_EQ(0, pthread_create(&reader, NULL, read_late_page, &g->vmm));
+	ASSERT_EQ(0, call_begin(&reader));
 	ASSERT_EQ(0, late_page_wait(late));
-	ASSERT_EQ(0, pthread_create(&deleter, NULL, delete_slot, &deletion));
+	ASSERT_EQ(0, call_begin(&deleter));
 	do {
 		ret = pre_fault(g, &range, GOES, 1);
 	} while (!ret);
@@ -174,13 +163,11 @@ static void punch_while_the_slot_goes(struct __test_metadata *_metadata,
 
 	EXPECT_EQ(0, nested_enter(&g->vmm, 0));
 	EXPECT_EQ(0, punch(fd, GOES, 1));
-	EXPECT_EQ(-1, deletion.result);	/* it still waits */
+	EXPECT_FALSE(call_has_ended(&deleter));
 
 	ASSERT_EQ(0, late_page_give(late));
-	ASSERT_EQ(0, pthread_join(reader, &word));
-	EXPECT_EQ(NULL, word);
-	ASSERT_EQ(0, pthread_join(deleter, NULL));
-	EXPECT_EQ(0, deletion.result);
+	EXPECT_EQ(0, call_end(&reader));
+	EXPECT_EQ(0, call_end(&deleter));
 	EXPECT_TRUE(lacks(g, GOES));
 }
 

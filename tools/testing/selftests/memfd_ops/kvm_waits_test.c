@@ -4,10 +4,10 @@
  * that does not end, and the deletion of a memslot that has to wait. And a call that must
  * end although the VM's page tables are replaced meanwhile.
  */
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 
+#include "lib/call.h"
 #include "lib/harness.h"
 #include "lib/kvm_fixtures.h"
 #include "lib/late_page.h"
@@ -46,71 +46,23 @@ FIXTURE_TEARDOWN(waits)
 	late_page_destroy(&self->late);
 }
 
-/* A call in a thread of its own: it has returned when @done is set. */
-struct call {
-	struct guest *g;
-	struct late_page *late;
-	bool done;
-	pid_t tid;
-	__s64 result;
-	pthread_t thread;
-};
-
-static void begin_call(struct call *c)
+static __s64 add_the_slot(void *arg)
 {
-	__atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
+	return add_slot(arg, FILL, 0, PAGES);
 }
 
-static void wait_for_slot_call(pid_t pid, const pid_t *tid)
+static __s64 delete_the_slot(void *arg)
 {
-	do {
-		sched_yield();
-	} while (!sleeps_in_ioctl(pid, __atomic_load_n(tid, __ATOMIC_ACQUIRE),
-				  KVM_SET_USER_MEMORY_REGION2));
+	struct guest *g = arg;
+
+	return vmm_delete_slot(&g->vmm, SLOT);
 }
 
-static void end_call(struct call *c, __s64 result)
+static __s64 read_late_page(void *arg)
 {
-	c->result = result;
-	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE);
-}
+	struct guest *g = arg;
 
-static bool has_ended(struct call *c)
-{
-	return __atomic_load_n(&c->done, __ATOMIC_ACQUIRE);
-}
-
-static void *write_late_page(void *arg)
-{
-	struct call *c = arg;
-
-	end_call(c, pwrite(c->g->env.fd, c->late->mem, PAGE, 0));
-	return NULL;
-}
-
-static void *add_the_slot(void *arg)
-{
-	struct call *c = arg;
-
-	begin_call(c);
-	end_call(c, add_slot(c->g, FILL, 0, PAGES));
-	return NULL;
-}
-
-static void *delete_the_slot(void *arg)
-{
-	struct call *c = arg;
-
-	end_call(c, vmm_delete_slot(&c->g->vmm, SLOT));
-	return NULL;
-}
-
-static void *read_late_page(void *arg)
-{
-	struct call *c = arg;
-
-	end_call(c, vmm_read(&c->g->vmm.vcpu[1], LATE_GPA));
-	return NULL;
+	return vmm_read(&g->vmm.vcpu[1], LATE_GPA);
 }
 
 /* Another memslot comes and goes, as when a VMM plugs memory. */
@@ -126,23 +78,22 @@ static int plug_and_unplug(struct guest *g)
 TEST_F(waits, slot_in_a_busy_file)
 {
 	struct guest *g = &self->g;
-	struct call writer = { g, &self->late }, adder = { g };
+	struct late_write slow = { &self->late, g->env.fd };
+	struct call writer = { late_page_write, &slow }, adder = { add_the_slot, g };
 	int i;
 
-	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, write_late_page, &writer));
+	ASSERT_EQ(0, call_begin(&writer));
 	ASSERT_EQ(0, late_page_wait(&self->late));
-	ASSERT_EQ(0, pthread_create(&adder.thread, NULL, add_the_slot, &adder));
-	wait_for_slot_call(getpid(), &adder.tid);
+	ASSERT_EQ(0, call_begin(&adder));
+	call_wait_in_ioctl(&adder, KVM_SET_USER_MEMORY_REGION2);
 	for (i = 0; i < 20; i++)
 		EXPECT_EQ(0, plug_and_unplug(g));
-	EXPECT_FALSE(has_ended(&adder));
+	EXPECT_FALSE(call_has_ended(&adder));
 	EXPECT_EQ(0, consumers_of(g->env.fd));
 
 	ASSERT_EQ(0, late_page_give(&self->late));
-	ASSERT_EQ(0, pthread_join(writer.thread, NULL));
-	EXPECT_EQ(PAGE, writer.result);
-	ASSERT_EQ(0, pthread_join(adder.thread, NULL));
-	EXPECT_EQ(0, adder.result);
+	EXPECT_EQ(PAGE, call_end(&writer));
+	EXPECT_EQ(0, call_end(&adder));
 	EXPECT_EQ(1, consumers_of(g->env.fd));
 	EXPECT_TRUE(guest_sees(g, 0, 0));
 }
@@ -150,14 +101,15 @@ TEST_F(waits, slot_in_a_busy_file)
 /* A process that waits for the file with its memslot can be killed. */
 TEST_F(waits, killed_in_a_busy_file)
 {
-	struct call writer = { &self->g, &self->late };
 	struct guest *g = &self->g;
+	struct late_write slow = { &self->late, g->env.fd };
+	struct call writer = { late_page_write, &slow };
 	int ready[2], status;
 	struct vmm vmm;
 	pid_t pid;
 	char c;
 
-	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, write_late_page, &writer));
+	ASSERT_EQ(0, call_begin(&writer));
 	ASSERT_EQ(0, late_page_wait(&self->late));
 	ASSERT_EQ(0, pipe(ready));
 	pid = fork();
@@ -170,14 +122,16 @@ TEST_F(waits, killed_in_a_busy_file)
 	}
 	close(ready[1]);
 	ASSERT_EQ(1, read(ready[0], &c, 1));
-	wait_for_slot_call(pid, &pid);
+	do {
+		sched_yield();
+	} while (!sleeps_in_ioctl(pid, pid, KVM_SET_USER_MEMORY_REGION2));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_FALSE(has_ended(&writer));
+	EXPECT_FALSE(call_has_ended(&writer));
 
 	ASSERT_EQ(0, late_page_give(&self->late));
-	ASSERT_EQ(0, pthread_join(writer.thread, NULL));
+	EXPECT_EQ(PAGE, call_end(&writer));
 	EXPECT_EQ(0, consumers_of(g->env.fd));
 	close(ready[0]);
 }
@@ -189,7 +143,7 @@ TEST_F(waits, killed_in_a_busy_file)
 TEST_F(waits, pre_fault_while_the_slot_goes)
 {
 	struct guest *g = &self->g;
-	struct call reader = { g }, deleter = { g };
+	struct call reader = { read_late_page, g }, deleter = { delete_the_slot, g };
 	struct kvm_pre_fault_memory range;
 	int ret;
 
@@ -197,51 +151,46 @@ TEST_F(waits, pre_fault_while_the_slot_goes)
 	ASSERT_EQ(0, grow(g->env.fd, 0, PAGES));
 	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, self->late.mem,
 				  -1, 0));
-	ASSERT_EQ(0, pthread_create(&reader.thread, NULL, read_late_page, &reader));
+	ASSERT_EQ(0, call_begin(&reader));
 	ASSERT_EQ(0, late_page_wait(&self->late));
-	ASSERT_EQ(0, pthread_create(&deleter.thread, NULL, delete_the_slot, &deleter));
+	ASSERT_EQ(0, call_begin(&deleter));
 	do {
 		ret = pre_fault(g, &range, 0, PAGES);
 	} while (!ret);
 	EXPECT_EQ(-EAGAIN, ret);
 	EXPECT_EQ(PAGES * PAGE, range.size);
-	EXPECT_FALSE(has_ended(&deleter));
+	EXPECT_FALSE(call_has_ended(&deleter));
 
 	/* a page can leave the file, too */
 	EXPECT_EQ(0, punch(g->env.fd, 3, 1));
 
 	ASSERT_EQ(0, late_page_give(&self->late));
-	ASSERT_EQ(0, pthread_join(reader.thread, NULL));
-	EXPECT_EQ(0, reader.result);
-	ASSERT_EQ(0, pthread_join(deleter.thread, NULL));
-	EXPECT_EQ(0, deleter.result);
+	EXPECT_EQ(0, call_end(&reader));
+	EXPECT_EQ(0, call_end(&deleter));
 	EXPECT_EQ(0, consumers_of(g->env.fd));
 }
 
-static void *pre_fault_late_page(void *arg)
+static __s64 pre_fault_late_page(void *arg)
 {
 	struct kvm_pre_fault_memory range = { .gpa = LATE_GPA, .size = PAGE };
-	struct call *c = arg;
 
-	end_call(c, ioctl(vcpu_of(c->g)->fd, KVM_PRE_FAULT_MEMORY, &range) ? -errno : 0);
-	return NULL;
+	return ioctl(vcpu_of(arg)->fd, KVM_PRE_FAULT_MEMORY, &range) ? -errno : 0;
 }
 
 /* A change of this parameter replaces the page tables of all VMs, and waits for no vCPU. */
 TEST_F(waits, pre_fault_while_page_tables_go)
 {
 	struct guest *g = &self->g;
-	struct call caller = { g };
+	struct call caller = { pre_fault_late_page, g };
 
 	ASSERT_EQ(0, vmm_set_slot(&g->vmm, LATE_SLOT, 0, LATE_GPA, PAGE, self->late.mem,
 				  -1, 0));
-	ASSERT_EQ(0, pthread_create(&caller.thread, NULL, pre_fault_late_page, &caller));
+	ASSERT_EQ(0, call_begin(&caller));
 	ASSERT_EQ(0, late_page_wait(&self->late));
 	ASSERT_EQ(0, write_file(NX_HUGE_PAGES, "force"));
 	ASSERT_EQ(0, write_file(NX_HUGE_PAGES, "off"));
 	ASSERT_EQ(0, late_page_give(&self->late));
-	ASSERT_EQ(0, pthread_join(caller.thread, NULL));
-	EXPECT_EQ(0, caller.result);
+	EXPECT_EQ(0, call_end(&caller));
 }
 
 TEST_HARNESS_MAIN

@@ -4,10 +4,8 @@
  * is no memory for that, and when a group has a page table of its own. QEMU's edu is
  * behind the machine's IOMMU, the device in software behind another one.
  */
-#include <pthread.h>
-#include <sched.h>
-
 #include "lib/attach.h"
+#include "lib/call.h"
 #include "lib/fail.h"
 #include "lib/harness.h"
 #include "lib/late_page.h"
@@ -273,58 +271,43 @@ FIXTURE_TEARDOWN(leave)
 	vfio_env_teardown(&self->env);
 }
 
-/* An ioctl in a thread of its own; @ret is valid when @done is set. */
-struct call {
-	int fd;
-	unsigned long request;
+struct unmap {
+	int container;
 	void *arg;
-	pid_t tid;
-	int ret;
-	bool done;
-	pthread_t thread;
 };
 
-static void *make_call(void *arg)
+static __s64 unmap(void *arg)
 {
-	struct call *c = arg;
+	struct unmap *u = arg;
 
-	__atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
-	c->ret = ioctl(c->fd, c->request, c->arg) ? -errno : 0;
-	__atomic_store_n(&c->done, true, __ATOMIC_RELEASE);
-	return NULL;
+	return ioctl(u->container, VFIO_IOMMU_UNMAP_DMA, u->arg) ? -errno : 0;
 }
 
-static bool has_ended(struct call *c)
+static __s64 leave(void *device)
 {
-	return __atomic_load_n(&c->done, __ATOMIC_ACQUIRE);
+	return unset_container(device);
 }
 
 /* The container's IOMMU goes with the last group, and not under an ioctl that has begun. */
 TEST_F(leave, while_an_ioctl_begins)
 {
 	struct test_env *env = &self->env;
-	struct call unmap = { env->space.fd, VFIO_IOMMU_UNMAP_DMA, self->late.mem };
-	struct call leave = { env->pin.group, VFIO_GROUP_UNSET_CONTAINER };
+	struct unmap late_unmap = { env->space.fd, self->late.mem };
+	struct call unmapper = { unmap, &late_unmap }, leaver = { leave, &env->pin };
 	union {
 		struct vfio_iommu_type1_dma_unmap unmap;
 		unsigned char page[PAGE];
 	} arg = { .unmap = { .argsz = sizeof(arg.unmap), .iova = BASE, .size = PAGE } };
 
-	ASSERT_EQ(0, pthread_create(&unmap.thread, NULL, make_call, &unmap));
+	ASSERT_EQ(0, call_begin(&unmapper));
 	ASSERT_EQ(0, late_page_wait(&self->late));
-	ASSERT_EQ(0, pthread_create(&leave.thread, NULL, make_call, &leave));
-	do {
-		sched_yield();
-	} while (!has_ended(&leave) &&
-		 !sleeps_in_ioctl(getpid(), __atomic_load_n(&leave.tid, __ATOMIC_ACQUIRE),
-				  VFIO_GROUP_UNSET_CONTAINER));
-	EXPECT_FALSE(has_ended(&leave));
+	ASSERT_EQ(0, call_begin(&leaver));
+	call_wait_in_ioctl(&leaver, VFIO_GROUP_UNSET_CONTAINER);
+	EXPECT_FALSE(call_has_ended(&leaver));
 
 	ASSERT_EQ(0, late_page_give_copy(&self->late, &arg));
-	ASSERT_EQ(0, pthread_join(unmap.thread, NULL));
-	EXPECT_EQ(0, unmap.ret);
-	ASSERT_EQ(0, pthread_join(leave.thread, NULL));
-	EXPECT_EQ(0, leave.ret);
+	EXPECT_EQ(0, call_end(&unmapper));
+	EXPECT_EQ(0, call_end(&leaver));
 	/* it has no IOMMU any more */
 	EXPECT_EQ(EINVAL, errno_of(ioctl(env->space.fd, VFIO_IOMMU_UNMAP_DMA, &arg)));
 }

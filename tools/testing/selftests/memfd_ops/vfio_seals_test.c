@@ -3,10 +3,10 @@
  * A sealed file that a real device follows: the device writes no more than a process
  * could.
  */
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 
+#include "lib/call.h"
 #include "lib/harness.h"
 #include "lib/late_page.h"
 #include "lib/rights.h"
@@ -230,20 +230,6 @@ TEST_F(vfio, seals_after_a_refusal)
 	EXPECT_EQ(0, add_seals(env, F_SEAL_WRITE));
 }
 
-struct writer {
-	struct test_env *env;
-	struct late_page late;
-	pthread_t thread;
-};
-
-/* A write(2) that does not end has the file locked. */
-static void *write_late_page(void *arg)
-{
-	struct writer *w = arg;
-
-	return pwrite(w->env->fd, w->late.mem, PAGE, 0) == PAGE ? w : NULL;
-}
-
 /* Wait until the child sleeps in the ioctl that maps. */
 static void wait_for_map(struct test_env *env, pid_t pid)
 {
@@ -262,14 +248,15 @@ static void wait_for_map(struct test_env *env, pid_t pid)
 TEST_F(vfio, killed_in_a_busy_file)
 {
 	struct test_env *env = &self->env;
-	struct writer w = { .env = env, .late = LATE_PAGE_INIT };
-	void *written;
+	struct late_page late = LATE_PAGE_INIT;
+	struct late_write slow = { &late, env->fd };
+	struct call writer = { late_page_write, &slow };
 	int status;
 	pid_t pid;
 
-	ASSERT_EQ(0, late_page_create(&w.late));
-	ASSERT_EQ(0, pthread_create(&w.thread, NULL, write_late_page, &w));
-	ASSERT_EQ(0, late_page_wait(&w.late));
+	ASSERT_EQ(0, late_page_create(&late));
+	ASSERT_EQ(0, call_begin(&writer));
+	ASSERT_EQ(0, late_page_wait(&late));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
@@ -279,11 +266,10 @@ TEST_F(vfio, killed_in_a_busy_file)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
 
-	ASSERT_EQ(0, late_page_give(&w.late));
-	ASSERT_EQ(0, pthread_join(w.thread, &written));
-	EXPECT_EQ(&w, written);
+	ASSERT_EQ(0, late_page_give(&late));
+	EXPECT_EQ(PAGE, call_end(&writer));
 	EXPECT_EQ(0, consumers_of(env->fd));
-	late_page_destroy(&w.late);
+	late_page_destroy(&late);
 	/* the process that has the devices maps as ever */
 	EXPECT_EQ(0, map_pages(env, 0, PAGES));
 }

@@ -3,8 +3,7 @@
  * IOMMU_IOAS_UNMAP takes a while for a range with many pages, and the range may have gaps.
  * A mapping that gets IOVAs of a gap from the kernel meanwhile is not part of the unmap.
  */
-#include <pthread.h>
-
+#include "lib/call.h"
 #include "lib/harness.h"
 #include "lib/vfio_env.h"
 
@@ -101,20 +100,9 @@ static int map_in_gap(struct test_env *env, bool follow, __u64 *iova)
 	return errno_of(ret);
 }
 
-struct unmap_call {
-	pthread_t thread;
-	struct space *space;
-	__s64 unmapped;
-	volatile bool done;
-};
-
-static void *unmap_range(void *arg)
+static __s64 unmap_range(void *arg)
 {
-	struct unmap_call *call = arg;
-
-	call->unmapped = space_unmap(call->space, BASE, SIZE);
-	call->done = true;
-	return NULL;
+	return space_unmap(arg, BASE, SIZE);
 }
 
 TEST_F(unmap, leaves_later_mappings)
@@ -124,18 +112,17 @@ TEST_F(unmap, leaves_later_mappings)
 	__u64 iova;
 
 	while (made < ENOUGH) {
-		struct unmap_call call = { .space = &env->space };
+		struct call unmap = { unmap_range, &env->space };
 
 		ASSERT_EQ(0, map_range(env, self->other));
-		ASSERT_EQ(0, pthread_create(&call.thread, NULL, unmap_range, &call));
+		ASSERT_EQ(0, call_begin(&unmap));
 		/* the first page has been unmapped: the call is under way */
 		while (consumers_of(self->other))
 			;
 		ASSERT_EQ(0, map_in_gap(env, variant->follow, &iova));
-		if (!call.done)
+		if (!call_has_ended(&unmap))
 			made++;
-		ASSERT_EQ(0, pthread_join(call.thread, NULL));
-		EXPECT_EQ(SIZE - GAP * PAGE, call.unmapped);
+		EXPECT_EQ(SIZE - GAP * PAGE, call_end(&unmap));
 		EXPECT_TRUE(iova >= GAP_AT && iova < GAP_AT + GAP * PAGE);
 		ASSERT_EQ(PAGE, space_unmap(&env->space, iova, PAGE));
 	}

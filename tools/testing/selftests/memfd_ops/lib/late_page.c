@@ -63,3 +63,10 @@ int late_page_give_copy(struct late_page *page, const void *from)
 
 	return ioctl(page->uffd, UFFDIO_COPY, &copy) ? -errno : 0;
 }
+
+__s64 late_page_write(void *late_write)
+{
+	struct late_write *write = late_write;
+
+	return pwrite(write->fd, write->page->mem, PAGE, 0);
+}

@@ -9,6 +9,8 @@
 #ifndef TEST_LATE_PAGE_H
 #define TEST_LATE_PAGE_H
 
+#include <linux/types.h>
+
 struct late_page {
 	void *mem;
 	int uffd;
@@ -25,5 +27,14 @@ int late_page_wait(struct late_page *page);
 /* Give the page, with zeros, or as a copy of another page. */
 int late_page_give(struct late_page *page);
 int late_page_give_copy(struct late_page *page, const void *from);
+
+/* A write of the page to a file, which has the file locked until the page is given. */
+struct late_write {
+	struct late_page *page;
+	int fd;
+};
+
+/* Do it, in a struct call: returns what was written. */
+__s64 late_page_write(void *late_write);
 
 #endif /* TEST_LATE_PAGE_H */
