@@ -65,10 +65,10 @@ user_programs() {
 
 	kmake "$kind" headers
 	mkdir -p "$OUT/user/selftests"
-	make -C "$TREE/tools/memfd_ops" OUTPUT="$OUT/user" KHDR_INCLUDES="$headers" \
-		LDFLAGS=-static
-	make -C "$TREE/tools/testing/selftests/memfd_ops" OUTPUT="$OUT/user/selftests" \
-		KHDR_INCLUDES="$headers" USERLDFLAGS=-static \
+	make -C "$TREE/tools/memfd_ops" -j"$JOBS" OUTPUT="$OUT/user" \
+		KHDR_INCLUDES="$headers" LDFLAGS="-static -s"
+	make -C "$TREE/tools/testing/selftests/memfd_ops" -j"$JOBS" \
+		OUTPUT="$OUT/user/selftests" KHDR_INCLUDES="$headers" USERLDFLAGS="-static -s" \
 		INSTALL_PATH="$root/selftests" install
 	make -s -C "$TREE/tools/testing/selftests/memfd_ops" OUTPUT="$OUT/user/selftests" \
 		COLLECTION=memfd_ops emit_tests |
@@ -86,8 +86,8 @@ kvm_selftests() {
 		x86_64/private_mem_conversions_test x86_64/private_mem_kvm_exits_test)
 
 	mkdir -p "$out/memfd" "$root/linux-selftests/kvm"
-	make -C "$TREE/tools/testing/selftests/kvm" OUTPUT="$out" TMPOUT="$out/tmp" \
-		KHDR_INCLUDES="$headers" USERLDFLAGS=-static "${tests[@]/#/$out/}"
+	make -C "$TREE/tools/testing/selftests/kvm" -j"$JOBS" OUTPUT="$out" TMPOUT="$out/tmp" \
+		KHDR_INCLUDES="$headers" USERLDFLAGS="-static -s" "${tests[@]/#/$out/}"
 	for test in "${memfd_tests[@]}"; do
 		gcc -D_GNU_SOURCE -O2 -g -Wall -isystem "$kout/usr/include" \
 			-static -pthread -no-pie -Wl,--wrap=ioctl \
@@ -134,7 +134,7 @@ build_selftests() {
 	for suite; do
 		mkdir -p "$OUT/selftests.build/$suite"
 		PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP \
-			make -C "$mended/tools/testing/selftests/$suite" -j"${J:-$(nproc)}" \
+			make -C "$mended/tools/testing/selftests/$suite" -j"$JOBS" \
 			OUTPUT="$OUT/selftests.build/$suite" KHDR_INCLUDES="$headers" \
 			USERLDFLAGS=-static INSTALL_PATH="$OUT/selftests/$suite" install
 	done

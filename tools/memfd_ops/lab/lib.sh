@@ -22,6 +22,7 @@ else
 	OUT=$TOP/build
 fi
 LOGS=$OUT/logs
+JOBS=${J:-$(nproc)}
 
 # Neither the options and the jobserver of the make that called us, nor a kernel
 # developer's environment, may leak into the lab's builds.
@@ -185,5 +186,5 @@ kmake() {
 		\$(abspath \$@),\$(abspath $(counted_objects | tr '\n' ' '))),y)"
 	PATH=/usr/lib/ccache:$PATH CCACHE_BASEDIR=$TOP \
 	KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=lab \
-		make -C "$TREE" O="$OUT/$kind" ARCH=x86_64 -j"${J:-$(nproc)}" "$@"
+		make -C "$TREE" O="$OUT/$kind" ARCH=x86_64 -j"$JOBS" "$@"
 }

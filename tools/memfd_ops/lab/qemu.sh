@@ -99,7 +99,7 @@ compile() {
 	git read-tree HEAD
 	[ $# -eq 0 ] || git apply --cached "$@"
 	git diff-files -p -R | git apply --allow-empty
-	ninja -C "$build" -j"${J:-$(nproc)}" qemu-system-x86_64
+	ninja -C "$build" -j"$JOBS" qemu-system-x86_64
 	cp "$build/qemu-system-x86_64" "$vmm/l2/qemu-$name"
 }
 

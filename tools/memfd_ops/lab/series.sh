@@ -134,7 +134,7 @@ programs() {
 
 	mkdir -p "$OUT/user"
 	kmake on -s headers
-	silent make -s -j"${J:-$(nproc)}" -C "$TREE/$1" OUTPUT="$OUT/user" \
+	silent make -s -j"$JOBS" -C "$TREE/$1" OUTPUT="$OUT/user" \
 		KHDR_INCLUDES="$headers" USERLDFLAGS=-static LDFLAGS=-static
 }
 
