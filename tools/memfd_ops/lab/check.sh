@@ -3,9 +3,9 @@
 #
 # check.sh check: build the debug kernel, boot it, run the tests and count the results.
 # T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot.
-# WITHOUT= leaves out programs. The programs that use KVM run in a guest of their own;
-# those for which the CPUs must run at the same time in another one, on two threads, with
-# keep-vm; and Linux's own tests of KVM and of iommufd in two more.
+# WITHOUT= leaves out programs. The programs that use KVM, Linux's too, run in a guest of their
+# own; those for which the CPUs must run at the same time in another one, on two threads, with
+# keep-vm; and Linux's tests of iommufd in a third one.
 # check.sh torture: run the random tests over and over, for T= seconds.
 # check.sh coverage: as check, on the kernel of make coverage.
 
@@ -32,14 +32,12 @@ root=$OUT/$kind-root
 
 selection "$pattern" >"$LOGS/all.list"
 [ -s "$LOGS/all.list" ] || die "T=$T: no program and no test case has such a name"
-uses_kvm='^/selftests kvm'
-linux_own='^/linux-selftests kvm'
+uses_kvm='^/(linux-)?selftests kvm'
 mock_iommu='^/linux-selftests iommu'
 part() { grep -E "$1" "$LOGS/all.list" | grep -vE "$2" >"$LOGS/$3.list" || true; }
-part . "$two_threads|$uses_kvm|$linux_own|$mock_iommu" plain
+part . "$two_threads|$uses_kvm|$mock_iommu" plain
 part "$uses_kvm" "$two_threads" kvm
 part "$two_threads" '^$' threads
-part "$linux_own" '^$' linux
 part "$mock_iommu" '^$' iommufd
 
 # Each case of torture has its share of the time, ten seconds at least, in rounds of a
@@ -54,7 +52,7 @@ if [ "$what" = torture ]; then
 fi
 
 parts=(plain)
-for part in kvm threads linux iommufd; do
+for part in kvm threads iommufd; do
 	[ ! -s "$LOGS/$part.list" ] || parts+=("$part")
 done
 
@@ -75,17 +73,16 @@ run_guest() {
 		tee -a "$output"
 }
 
-# Two guests at a time: most tests keep one CPU busy, or wait. That on two threads is alone.
+# Three guests at a time: most tests wait now and then, or keep one CPU busy.
 trap 'trap - INT TERM; kill 0' INT TERM
 run_guest plain tcg | sed -u 's/^/1: /' &
 {
 	run_guest kvm tcg
-	run_guest linux tcg
 	# its mock IOMMU has to be the first
 	IOMMU=none run_guest iommufd tcg
 } | sed -u 's/^/2: /' &
+run_guest threads mttcg | sed -u 's/^/3: /' &
 wait
-run_guest threads mttcg | sed -u 's/^/3: /'
 
 outputs=("${parts[@]/#/$LOGS/$what-}")
 outputs=("${outputs[@]/%/-output.log}")
