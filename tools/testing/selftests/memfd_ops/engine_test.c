@@ -3,7 +3,6 @@
  * The engine: its registers, its copies and how they end, by both ways in
  * which VFIO lets one have the device.
  */
-#include <glob.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 
@@ -194,15 +193,6 @@ TEST_F(engine, start_refused)
 	EXPECT_EQ(-EINVAL, set(m, VFIO_MDMA_REG_CTRL, 0x80000000));
 	EXPECT_EQ(VFIO_MDMA_STATUS_IDLE, mdma_status(m));
 	EXPECT_EQ(0, get(m, VFIO_MDMA_REG_DONE));
-}
-
-static bool iommu_is_virtio(void)
-{
-	glob_t found;
-	bool is = !glob("/sys/bus/virtio/drivers/virtio_iommu/virtio*", 0, NULL, &found);
-
-	globfree(&found);
-	return is;
 }
 
 /* All lengths that are special, to the engine or the bus, and ranges across pages. */

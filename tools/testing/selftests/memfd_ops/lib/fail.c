@@ -11,6 +11,7 @@
 #include <memfd_ops/files.h>
 
 #include "note.h"
+#include "test_env.h"
 
 #include "fail.h"
 
@@ -30,6 +31,7 @@ int fail_nth(int fd, int nth)
 
 void fail_anything(const char *on)
 {
+	fail_nothing_in(NULL);
 	write_file(FAULTY("slab/ignore-gfp-wait"), on);
 	write_file(FAULTY("_page_alloc/ignore-gfp-wait"), on);
 	write_file(FAULTY("_page_alloc/ignore-gfp-highmem"), on);
@@ -116,8 +118,12 @@ static int fail_callers(const char *how, __u64 start, __u64 end)
 int fail_nothing_in(const char *function)
 {
 	__u64 start = 0, end = 0;
-	int ret = function ? find_function(function, &start, &end) : 0;
+	int ret = 0;
 
+	if (!function && iommu_is_virtio())
+		function = "viommu_unmap_pages";
+	if (function)
+		ret = find_function(function, &start, &end);
 	return ret ? ret : fail_callers("reject", start, end);
 }
 

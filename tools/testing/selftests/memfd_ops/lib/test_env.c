@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <glob.h>
 #include <sched.h>
 #include <sys/swap.h>
 
@@ -26,6 +27,15 @@ bool sleeps_in_ioctl(pid_t pid, pid_t tid, unsigned long request)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
 	return !read_line(path, line, sizeof(line)) &&
 	       sscanf(line, "%*d %*x %lx", &found) == 1 && found == request;
+}
+
+bool iommu_is_virtio(void)
+{
+	glob_t found;
+	bool is = !glob("/sys/bus/virtio/drivers/virtio_iommu/virtio*", 0, NULL, &found);
+
+	globfree(&found);
+	return is;
 }
 
 unsigned char *at(struct test_env *env, size_t page)

@@ -61,6 +61,9 @@ int errno_of(int ret);
 /* Does that thread of a process sleep in that ioctl? */
 bool sleeps_in_ioctl(pid_t pid, pid_t tid, unsigned long request);
 
+/* Is the machine's IOMMU virtio's, with page tables that are not in this kernel's memory? */
+bool iommu_is_virtio(void);
+
 /* The address of a page. */
 unsigned char *at(struct test_env *env, size_t page);
 
