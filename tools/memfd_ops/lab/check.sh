@@ -3,9 +3,10 @@
 #
 # check.sh check: build the debug kernel, boot it, run the tests and count the results.
 # T= selects kselftests, as a shell pattern: programs, or test cases if it has a dot.
-# WITHOUT= leaves out programs. The programs that use KVM, Linux's too, run in a guest of their
-# own; those for which the CPUs must run at the same time in another one, on two threads, with
-# keep-vm; and Linux's tests of iommufd in a third one.
+# WITHOUT= leaves out programs. They run in guests by what they use: devices of VFIO, with and
+# without ordinary VMs; KVM, also Linux's own tests; neither. Those for which the CPUs must run
+# at the same time have another one, on two threads, with keep-vm; and Linux's tests of iommufd
+# the last one.
 # check.sh torture: run the random tests over and over, for T= seconds.
 # check.sh coverage: as check, on the kernel of make coverage.
 
@@ -32,11 +33,13 @@ root=$OUT/$kind-root
 
 selection "$pattern" >"$LOGS/all.list"
 [ -s "$LOGS/all.list" ] || die "T=$T: no program and no test case has such a name"
+uses_vfio='^/selftests (vfio|kvm_ordinary)'
 uses_kvm='^/(linux-)?selftests kvm'
 mock_iommu='^/linux-selftests iommu'
 part() { grep -E "$1" "$LOGS/all.list" | grep -vE "$2" >"$LOGS/$3.list" || true; }
-part . "$two_threads|$uses_kvm|$mock_iommu" plain
-part "$uses_kvm" "$two_threads" kvm
+part . "$two_threads|$uses_vfio|$uses_kvm|$mock_iommu" plain
+part "$uses_vfio" "$two_threads" vfio
+part "$uses_kvm" "$two_threads|$uses_vfio" kvm
 part "$two_threads" '^$' threads
 part "$mock_iommu" '^$' iommufd
 
@@ -52,7 +55,7 @@ if [ "$what" = torture ]; then
 fi
 
 parts=(plain)
-for part in kvm threads iommufd; do
+for part in vfio kvm threads iommufd; do
 	[ ! -s "$LOGS/$part.list" ] || parts+=("$part")
 done
 
@@ -73,16 +76,18 @@ run_guest() {
 		tee -a "$output"
 }
 
-# Three guests at a time: most tests wait now and then, or keep one CPU busy.
+# Three guests at a time: each keeps one CPU busy, or waits. That on two threads is alone: while
+# another guest has one of its CPUs, it mostly waits for that.
 trap 'trap - INT TERM; kill 0' INT TERM
-run_guest plain tcg | sed -u 's/^/1: /' &
 {
-	run_guest kvm tcg
+	run_guest plain tcg
 	# its mock IOMMU has to be the first
 	IOMMU=none run_guest iommufd tcg
-} | sed -u 's/^/2: /' &
-run_guest threads mttcg | sed -u 's/^/3: /' &
+} | sed -u 's/^/1: /' &
+run_guest vfio tcg | sed -u 's/^/2: /' &
+run_guest kvm tcg | sed -u 's/^/3: /' &
 wait
+run_guest threads mttcg | sed -u 's/^/4: /'
 
 outputs=("${parts[@]/#/$LOGS/$what-}")
 outputs=("${outputs[@]/%/-output.log}")
