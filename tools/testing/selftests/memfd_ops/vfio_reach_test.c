@@ -180,6 +180,7 @@ TEST_F(page_table, of_another_iommu)
 	EXPECT_TRUE(reached(env, 1, 1));
 	EXPECT_EQ(-EINVAL, vdev_attach(&env->edu, table));
 	EXPECT_TRUE(reached(env, 2, 2));
+	EXPECT_EQ(-EINVAL, map_at(env, INTERRUPTS, 1));
 	ASSERT_EQ(0, punch(env->fd, 2, 1));
 	EXPECT_TRUE(blocked(env, 2));
 }
