@@ -76,18 +76,21 @@ wait_until() {
 	return 1
 }
 
-# qmp COMMAND [ARGUMENTS]: sets $answer. Events are skipped.
-qmp() {
+# ask COMMAND [ARGUMENTS]: sets $answer. Fails if it is an error. Events are skipped.
+ask() {
 	echo "{'execute':'$1','arguments':{${2:-}}}" | tr "'" '"' >&3
 	while read -r -t 60 answer <&4; do
 		case $answer in
 		'{"return"'*)	return 0 ;;
-		'{"error"'*)	give_up "$1: $answer"; return ;;
+		'{"error"'*)	return 1 ;;
 		esac
 	done
 	answer=none
-	give_up "no answer to $1"
+	return 1
 }
+
+# The same, which must not fail
+qmp() { ask "$@" || give_up "$1: $answer"; }
 
 # Wait until L2 takes commands. Sets $boot_seconds.
 wait_for_l2() {

@@ -270,6 +270,51 @@ virtio_mem() {
 	stop
 }
 
+# Memory that cannot be followed, next to memory that is: its blocks are pinned when they are
+# plugged.
+other_memory() {
+	before=$(faults)
+	memory=512M,maxmem=1G
+	cmdline=memhp_default_state=online_movable
+	start qemu-patched -device "$vfio" \
+		-object memory-backend-ram,id=more,size=512M,reserve=off \
+		-device virtio-mem-pci,id=vm,memdev=more,requested-size=0
+	memory=
+	cmdline=
+	wait_for_l2 && write_disk || return
+	requested 256 || return
+	l2 "awk '/^MemTotal/ { print int(\$2 / 1024) }' /proc/meminfo"
+	check 'memory that L2 has, MiB' "$(cat "$work/output")" -ge 640
+	check_disk
+	requested 0 || return
+	check_disk
+	stop
+}
+
+# A device for which there is no room cannot be plugged, and the VM goes on.
+no_room() {
+	before=$(faults)
+	memory=512M,maxmem=1G
+	cmdline='memhp_default_state=online_movable pcie_ports=native'
+	wrapper="/root/l2/memlock $((640 << 20))"
+	start qemu-patched $native \
+		-object memory-backend-memfd,id=more,size=512M,share=on,reserve=off \
+		-device virtio-mem-pci,id=vm,memdev=more,requested-size=0
+	memory=
+	cmdline=
+	wrapper=
+	wait_for_l2 && requested 256 || return
+	add_disk && answer=
+	echo "  $answer"
+	check 'refused for lack of memory' \
+		"$(echo "$answer" | grep -c 'Cannot allocate memory')" -eq 1
+	check 'consumers in the kernel' "$(consumers)" -eq 0
+	/root/l2/memlock $((1 << 30)) "$pid" || return
+	plug_disk && write_disk || return
+	check_disk
+	stop
+}
+
 # A DIMM that is plugged has all its pages before L2 learns of it. L2 takes pages of it first.
 dimm() {
 	before=$(faults)
@@ -292,9 +337,13 @@ consumers() { grep -c ' pages \[' /sys/kernel/debug/memfd_ops; }
 
 has_no_consumers() { [ "$(consumers)" -eq 0 ]; }
 
+add_disk() {
+	ask device_add "'driver':'vfio-pci','host':'$nvme','bus':'root','id':'disk'
+		${iommufd:+,'iommufd':'iommufd0'}"
+}
+
 plug_disk() {
-	qmp device_add "'driver':'vfio-pci','host':'$nvme','bus':'root','id':'disk'
-		${iommufd:+,'iommufd':'iommufd0'}" || return
+	add_disk || give_up "the device is not plugged: $answer" || return
 	l2 'while ! [ -b /dev/nvme0n1 ]; do sleep 0.2; done'
 }
 
@@ -590,8 +639,9 @@ iommufd() {
 nvme=$(bind 0x010802) && edu=$(bind 0x00ff00) || exit
 vfio=vfio-pci,host=$nvme
 if [ $# -eq 0 ]; then
-	set -- balloon_in_three reset reporting viommu by_address virtio_mem dimm hotplug \
-		migrate two_devices second killed limit stress stress_huge
+	set -- balloon_in_three reset reporting viommu by_address virtio_mem \
+		other_memory dimm hotplug no_room migrate two_devices second killed limit \
+		stress stress_huge
 	# QEMU 7.2 has no iommufd.
 	! /root/l2/qemu-patched -object help | grep -q iommufd || set -- "$@" iommufd "$@"
 fi
