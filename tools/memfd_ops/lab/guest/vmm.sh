@@ -568,7 +568,7 @@ migrate() {
 	stop
 }
 
-# What follows is for the table in the documentation, and no test.
+# The rest is for the table in the documentation, and no test.
 
 # Start the QEMU in $column, with a virtual IOMMU if that is in its name.
 start_column() {
