@@ -42,7 +42,7 @@ void fail_every(int fd, bool on);
  * No allocation fails in a function of the kernel and in those that it calls, and none of
  * them counts. With NULL, as after fail_anything(), this is the function that unmaps pages
  * from virtio's IOMMU, if the machine has that: it needs memory, and without it pages are
- * lost, which the kernel's log says.
+ * lost, and the kernel's log has a line about it.
  */
 int fail_nothing_in(const char *function);
 

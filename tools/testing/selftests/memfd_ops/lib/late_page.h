@@ -34,7 +34,7 @@ struct late_write {
 	int fd;
 };
 
-/* Do it, in a struct call: returns what was written. */
+/* The function of a struct call that does it. Returns the number of bytes. */
 __s64 late_page_write(void *late_write);
 
 #endif /* TEST_LATE_PAGE_H */
