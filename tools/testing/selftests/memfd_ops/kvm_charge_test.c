@@ -48,7 +48,7 @@ TEST_F(mm, oom)
 	struct mm_test *mm = &self->mm;
 	struct test_env *env = &mm->g.env;
 	__u64 pfn[PAGES];
-	long before, after;
+	long before, after, pages;
 	int status;
 	pid_t pid;
 
@@ -72,9 +72,10 @@ TEST_F(mm, oom)
 	EXPECT_EQ(0, consumers_of(env->fd));
 
 	/* the pages stay in the file, without a reference, and charged as before */
-	note("%zu pages", allocated(env->fd));
-	EXPECT_LT(1024, allocated(env->fd));
-	EXPECT_EQ(allocated(env->fd) * PAGE, charged("shmem"));
+	pages = allocated(env->fd);
+	note("%ld pages", pages);
+	EXPECT_LT(1024, pages);
+	EXPECT_EQ(pages * PAGE, charged("shmem"));
 	mm->first = 0;
 	mm->pages = PAGES;
 	mm->stride = 1;
@@ -84,7 +85,11 @@ TEST_F(mm, oom)
 	ASSERT_EQ(0, punch(env->fd, 0, MM_ROOM / PAGE));
 	EXPECT_EQ(0, charged("shmem"));
 	after = mem_free_kib();
-	EXPECT_GT(4096, before - after)
+	/*
+	 * Of 4 KiB each. KASAN keeps objects for a while that have been freed: some for each
+	 * page, with virtio's IOMMU.
+	 */
+	EXPECT_GT(pages * 3, before - after)
 		TH_LOG("%ld KiB were free, and now %ld", before, after);
 	if (mm->device) {
 		ASSERT_EQ(0, mdma_open_group(&env->dev[0]));
