@@ -48,6 +48,7 @@ allowed() {
 	sed 's/[[:space:]]*#.*//' <<-'END'
 	FILE_PATH_CHANGES .*			# check_maintainers proves that the entry has all
 	EMBEDDED_FILENAME Kconfig		# it sources Kconfig.memfd_ops
+	UNKNOWN_COMMIT_ID .*			# the tree has no history
 	MACRO_ARG_REUSE .*[ch]			# the head of a loop names its variables twice
 	TRAILING_WHITESPACE .*svg		# gnuplot writes it
 	OPEN_ENDED_LINE include/trace/.*	# tracepoints have a style of their own
